@@ -1,0 +1,142 @@
+package batchqueue
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Identity names a task within its run.
+type Identity struct {
+	Number      uint64
+	Fingerprint uint64
+}
+
+// closingAnswerKept is how long a repeated CloseWindow gets the same answer.
+const closingAnswerKept = time.Minute
+
+// CloseWindow ends the window that an Enqueue with Wave.Window opened: it takes every
+// finished outcome of the run, whichever wave made it, up to maxBytes (one larger
+// outcome is taken alone), and gives the rest to the Deliverer. Repeated within a
+// minute it answers the same. On an error nothing is known: outcomes that were taken
+// stay readable (Enqueue and Ask answer them again), the window expires by itself.
+func (q *Queue) CloseWindow(ctx context.Context, pool string, slot int, run string, wave uint64, maxBytes int) ([]Outcome, error) {
+	reply, err := q.scripts.one(ctx, q.rdb, takeScript, q.keys.slot(pool, slot),
+		encodeRun(run), wave, maxBytes, closingAnswerKept.Milliseconds())
+	if err != nil {
+		return nil, fmt.Errorf("close window %d of run %q in pool %q slot %d: %w", wave, run, pool, slot, unavailable(err))
+	}
+	return readOutcomes(reply)
+}
+
+// AskRequest is a run's question about tasks it has no outcome of.
+type AskRequest struct {
+	Run  string
+	Open []Identity
+	// Redirect is a delivery address for the run's outcomes from now on; nil keeps the
+	// waves' own. Opaque.
+	Redirect []byte
+	// MaxBytes bounds the outcomes that are pulled.
+	MaxBytes int
+}
+
+// AskReply answers it. Answers has one entry per identity, in order: AnswerQueued,
+// AnswerDone or AnswerNotHere. Taken are finished outcomes of the run, asked about or not.
+type AskReply struct {
+	Answers []Answer
+	Taken   []Outcome
+}
+
+// Ask looks tasks up and pulls finished outcomes of the run. It brings tasks of an
+// abandoned run back. On an error nothing is known, and what was pulled is readable by
+// the next Ask.
+func (q *Queue) Ask(ctx context.Context, pool string, slot int, r AskRequest) (AskReply, error) {
+	fail := func(err error) (AskReply, error) {
+		return AskReply{}, fmt.Errorf("ask about %d tasks of run %q in pool %q slot %d: %w", len(r.Open), r.Run, pool, slot, err)
+	}
+	key := q.keys.slot(pool, slot)
+	args := []any{encodeRun(r.Run), r.Redirect, q.keys.inboxPrefix()}
+	if r.Redirect == nil {
+		args[1] = ""
+	}
+	for _, id := range r.Open {
+		args = append(args, id.Number, fingerprintBytes(id.Fingerprint))
+	}
+	cmds := q.scripts.run(ctx, q.rdb,
+		call{takeScript, key, []any{encodeRun(r.Run), "", r.MaxBytes, 0}},
+		call{askScript, key, args})
+	taken, err := cmds[0].Result()
+	if err != nil {
+		return fail(unavailable(err))
+	}
+	var out AskReply
+	if out.Taken, err = readOutcomes(taken); err != nil {
+		return fail(err)
+	}
+	reply, err := cmds[1].Slice()
+	if err != nil {
+		return fail(unavailable(err))
+	}
+	codes, again := text(reply[0]), reply[1:]
+	for i, id := range r.Open {
+		a := Answer{Number: id.Number, State: AnswerNotHere}
+		switch codes[i] {
+		case 'q':
+			a.State = AnswerQueued
+		case 'd':
+			o, err := decodeOutcome(text(again[0]))
+			if err != nil {
+				return fail(err)
+			}
+			again = again[1:]
+			a.State, a.Outcome = AnswerDone, &o
+		}
+		out.Answers = append(out.Answers, a)
+	}
+	return out, nil
+}
+
+// Cancel asks for tasks to end. Waiting ones end as canceled at once; running ones have
+// their context canceled and are not retried; ended and unknown ones are left alone. The
+// outcomes are delivered as usual.
+func (q *Queue) Cancel(ctx context.Context, pool string, slot int, run string, tasks []Identity) error {
+	for len(tasks) > 0 {
+		n := min(len(tasks), chunkTasks)
+		args := []any{encodeRun(run), q.keys.executorBellPrefix(pool), q.keys.inboxPrefix(), slot,
+			encodeOutcome(&Outcome{Kind: KindCanceled, Retry: RetryCancelRequested})}
+		for _, t := range tasks[:n] {
+			args = append(args, t.Number, fingerprintBytes(t.Fingerprint))
+		}
+		if _, err := q.scripts.one(ctx, q.rdb, cancelScript, q.keys.slot(pool, slot), args...); err != nil {
+			return fmt.Errorf("cancel %d tasks of run %q in pool %q slot %d: %w", len(tasks), run, pool, slot, unavailable(err))
+		}
+		tasks = tasks[n:]
+	}
+	return nil
+}
+
+// Forget removes the record of a run that is closed, with outcomes that were taken. A
+// run with open tasks is left alone; its record goes with its last task. Best effort:
+// what is not forgotten expires after its retention.
+func (q *Queue) Forget(ctx context.Context, pool string, slot int, run string) error {
+	_, err := q.scripts.one(ctx, q.rdb, forgetScript, q.keys.slot(pool, slot), encodeRun(run))
+	if err != nil {
+		return fmt.Errorf("forget run %q in pool %q slot %d: %w", run, pool, slot, unavailable(err))
+	}
+	return nil
+}
+
+func readOutcomes(reply any) ([]Outcome, error) {
+	elements, _ := reply.([]any)
+	out := make([]Outcome, 0, len(elements))
+	for _, e := range elements {
+		o, err := decodeOutcome(text(e))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }

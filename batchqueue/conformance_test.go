@@ -1,0 +1,814 @@
+package batchqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-go/slipstream/internal/redistest"
+)
+
+// The state machine's behaviours, asked of every server the queue supports.
+func TestConformance(t *testing.T) {
+	servers := map[string]func(t *testing.T) *redis.Client{
+		"redis":     func(t *testing.T) *redis.Client { return redistest.Start(t).Client() },
+		"miniredis": func(t *testing.T) *redis.Client { return redistest.Mini(t) },
+	}
+	for name, start := range servers {
+		t.Run(name, func(t *testing.T) {
+			rdb := start(t)
+			for _, c := range conformance {
+				t.Run(c.name, func(t *testing.T) {
+					c.test(newBench(t, rdb))
+				})
+			}
+		})
+	}
+}
+
+// bench is a pool with one slot of its own, and verbs that read well in tests.
+type bench struct {
+	*testing.T
+	q    *Queue
+	pool string
+	ctx  context.Context
+}
+
+func newBench(t *testing.T, rdb redis.UniversalClient) *bench {
+	t.Helper()
+	q, err := New(rdb, Options{Namespace: "test", Slots: 1})
+	require.NoError(t, err)
+	return &bench{T: t, q: q, pool: t.Name(), ctx: t.Context()}
+}
+
+const run = "0190c2a4-5b1e-7c3a-9f00-0123456789ab"
+
+func task(n uint64) Task {
+	return Task{Number: n, Fingerprint: 100 + n, Type: "A", Payload: fmt.Appendf(nil, "payload %d", n)}
+}
+
+func (b *bench) enqueueWave(w Wave) []Answer {
+	b.Helper()
+	if w.Run == "" {
+		w.Run = run
+	}
+	if w.Common == nil {
+		w.Common = []byte("common")
+	}
+	out, err := b.q.Enqueue(b.ctx, b.pool, &w)
+	require.NoError(b, err)
+	for _, a := range out.Answers {
+		require.NoError(b, a.Err)
+	}
+	return out.Answers
+}
+
+func (b *bench) enqueue(tasks ...Task) []Answer {
+	b.Helper()
+	return b.enqueueWave(Wave{ID: tasks[0].Number, Tasks: tasks})
+}
+
+func (b *bench) claimAs(executor string, count int, types ...string) []*Delivery {
+	b.Helper()
+	if len(types) == 0 {
+		types = []string{"A"}
+	}
+	r, err := b.q.claim(b.ctx, b.pool, 0, claimRequest{executor: executor, types: types, count: count, bytes: 1 << 20,
+		lease: time.Minute, suspects: suspectBudgets{100, 100, 1}, outboxLimit: 1 << 20})
+	require.NoError(b, err)
+	return r.deliveries
+}
+
+func (b *bench) claim(count int) []*Delivery { b.Helper(); return b.claimAs("e1", count) }
+
+func (b *bench) settle(s ...settlement) string {
+	b.Helper()
+	replies, err := b.q.settle(b.ctx, b.pool, 0, s)
+	require.NoError(b, err)
+	out := ""
+	for _, r := range replies {
+		out += string(rune(r))
+	}
+	return out
+}
+
+func done(d *Delivery) settlement {
+	return settlement{d: d, action: actionFinish, outcome: Outcome{Kind: KindCompleted, Attempt: d.Attempt, Payload: append([]byte("result of "), d.Payload...)}}
+}
+
+func again(d *Delivery, delay time.Duration) settlement {
+	return settlement{d: d, action: actionRetry, attempt: d.Attempt + 1, delay: delay, lastFailure: []byte("why"),
+		outcome: Outcome{Kind: KindCanceled, Attempt: d.Attempt}}
+}
+
+func release(d *Delivery) settlement {
+	return settlement{d: d, action: actionRelease, attempt: d.Attempt, losses: d.losses, outcome: Outcome{Kind: KindCanceled}}
+}
+
+func (b *bench) batches() []*Batch {
+	b.Helper()
+	out, _, err := b.q.batches(b.ctx, b.pool, 0, 10)
+	require.NoError(b, err)
+	return out
+}
+
+func (b *bench) close(wave uint64) []Outcome {
+	b.Helper()
+	out, err := b.q.CloseWindow(b.ctx, b.pool, 0, run, wave, 1<<19)
+	require.NoError(b, err)
+	return out
+}
+
+func (b *bench) ask(tasks ...Task) AskReply {
+	b.Helper()
+	r := AskRequest{Run: run, MaxBytes: 1 << 19}
+	for _, t := range tasks {
+		r.Open = append(r.Open, Identity{t.Number, t.Fingerprint})
+	}
+	out, err := b.q.Ask(b.ctx, b.pool, 0, r)
+	require.NoError(b, err)
+	return out
+}
+
+func (b *bench) stats() Stats {
+	b.Helper()
+	s, err := b.q.Stats(b.ctx, b.pool)
+	require.NoError(b, err)
+	return s
+}
+
+func (b *bench) due() time.Duration {
+	b.Helper()
+	next, err := b.q.due(b.ctx, b.pool, 0)
+	require.NoError(b, err)
+	return next
+}
+
+// dueUntil moves what is due until the condition holds.
+func (b *bench) dueUntil(what string, condition func() bool) {
+	b.Helper()
+	redistest.Eventually(b, 10*time.Second, what, func() bool {
+		b.due()
+		return condition()
+	})
+}
+
+func numbers(ds []*Delivery) (out []uint64) {
+	for _, d := range ds {
+		out = append(out, d.Number)
+	}
+	return out
+}
+
+func outcomeNumbers(os []Outcome) (out []uint64) {
+	for _, o := range os {
+		out = append(out, o.Number)
+	}
+	return out
+}
+
+func states(as []Answer) (out []AnswerState) {
+	for _, a := range as {
+		out = append(out, a.State)
+	}
+	return out
+}
+
+var conformance = []struct {
+	name string
+	test func(b *bench)
+}{
+	{"a task goes through the queue whole", func(b *bench) {
+		t1 := task(1)
+		t1.Options = TaskOptions{StartToClose: time.Minute, Retry: RetryPolicy{MaximumAttempts: 3, BackoffCoefficient: 1.5}}
+		require.Equal(b, []AnswerState{AnswerQueued}, states(b.enqueue(t1)))
+		d := b.claim(10)
+		require.Len(b, d, 1)
+		require.Equal(b, run, d[0].Run)
+		require.Equal(b, t1.Payload, d[0].Payload)
+		require.Equal(b, []byte("common"), d[0].Common)
+		require.Equal(b, t1.Options, d[0].Options)
+		require.Equal(b, t1.Fingerprint, d[0].Fingerprint)
+		require.Equal(b, 1, d[0].Attempt)
+		require.Equal(b, "s", b.settle(done(d[0])))
+		batch := b.batches()
+		require.Len(b, batch, 1)
+		require.Equal(b, run, batch[0].Run)
+		require.Equal(b, []byte("common"), batch[0].Common)
+		require.Equal(b, "result of payload 1", string(batch[0].Outcomes[0].Payload))
+		require.NoError(b, b.q.acked(b.ctx, batch[0]))
+		require.Empty(b, b.batches())
+		s := b.stats()
+		require.Zero(b, s.Depth()+s.InFlight()+s.Outbox+s.OutboxBytes+s.DeliverableRuns)
+		require.EqualValues(b, 1, s.Delivered)
+	}},
+	{"an empty wave is harmless", func(b *bench) {
+		out, err := b.q.Enqueue(b.ctx, b.pool, &Wave{Run: run})
+		require.NoError(b, err)
+		require.Empty(b, out.Answers)
+	}},
+	{"a repeated enqueue adds nothing", func(b *bench) {
+		for range 3 {
+			require.Equal(b, []AnswerState{AnswerQueued, AnswerQueued}, states(b.enqueue(task(1), task(2))))
+		}
+		require.EqualValues(b, 2, b.stats().Depth())
+		d := b.claim(10)
+		b.enqueue(task(1), task(2)) // claimed
+		require.Empty(b, b.claim(10))
+		b.settle(done(d[0]), done(d[1]))
+		b.enqueue(task(1), task(2)) // finished
+		require.Empty(b, b.claim(10))
+	}},
+	{"another fingerprint supersedes a waiting task", func(b *bench) {
+		b.enqueue(task(1))
+		other := task(1)
+		other.Fingerprint, other.Payload = 999, []byte("other")
+		b.enqueue(other)
+		d := b.claim(10)
+		require.Len(b, d, 1)
+		require.Equal(b, "other", string(d[0].Payload))
+		b.settle(done(d[0]))
+		require.EqualValues(b, 999, b.batches()[0].Outcomes[0].Fingerprint)
+	}},
+	{"the outcome of a superseded claim reaches nobody", func(b *bench) {
+		b.enqueue(task(1))
+		old := b.claim(1)[0]
+		other := task(1)
+		other.Fingerprint = 999
+		b.enqueue(other)
+		cancel, err := b.q.extend(b.ctx, b.pool, []int{0}, "e1", time.Minute, nil)
+		require.NoError(b, err)
+		require.Equal(b, []claimRef{old.ref()}, cancel, "its executor is told to stop")
+		require.Equal(b, "d", b.settle(done(old)))
+		require.Empty(b, b.batches())
+		require.Equal(b, "s", b.settle(done(b.claim(1)[0])))
+		require.EqualValues(b, 999, b.batches()[0].Outcomes[0].Fingerprint)
+	}},
+	{"a superseded outcome in the box is not taken", func(b *bench) {
+		b.enqueueWave(Wave{ID: 1, Tasks: []Task{task(1)}, Window: time.Minute})
+		b.settle(done(b.claim(1)[0]))
+		other := task(1)
+		other.Fingerprint = 999
+		b.enqueueWave(Wave{ID: 1, Tasks: []Task{other}, Window: time.Minute})
+		require.Empty(b, b.close(1))
+		require.Equal(b, "s", b.settle(done(b.claim(1)[0])))
+	}},
+	{"a claim is bounded by count and by bytes", func(b *bench) {
+		var tasks []Task
+		for n := uint64(1); n <= 50; n++ {
+			t := task(n)
+			t.Payload = make([]byte, 100_000)
+			tasks = append(tasks, t)
+		}
+		b.enqueue(tasks...)
+		require.Len(b, b.claim(3), 3)
+		// 1 MiB holds ten; the bound is learnt while reading
+		got := len(b.claim(50))
+		require.GreaterOrEqual(b, got, 1)
+		require.LessOrEqual(b, got, 12)
+	}},
+	{"one type does not starve another", func(b *bench) {
+		var tasks []Task
+		for n := uint64(1); n <= 200; n++ {
+			t := task(n)
+			if n > 190 {
+				t.Type = "B"
+			}
+			tasks = append(tasks, t)
+		}
+		b.enqueue(tasks...)
+		types := map[string]int{}
+		for _, d := range b.claimAs("e1", 20, "A", "B") {
+			types[d.Type]++
+		}
+		require.Equal(b, map[string]int{"A": 10, "B": 10}, types)
+		require.Len(b, b.claimAs("e2", 20, "B"), 0, "executors get only what they handle")
+	}},
+	{"two executors never hold the same task", func(b *bench) {
+		b.enqueue(task(1), task(2), task(3))
+		seen := append(numbers(b.claimAs("e1", 2)), numbers(b.claimAs("e2", 2))...)
+		require.ElementsMatch(b, []uint64{1, 2, 3}, seen)
+	}},
+	{"two executors completing the same task: one outcome", func(b *bench) {
+		b.enqueue(task(1))
+		stalled := b.claimAs("e1", 1)[0]
+		require.NoError(b, b.q.dropLease(b.ctx, b.pool, 0, "e1"))
+		claims, _, err := b.q.lost(b.ctx, b.pool, 0, 10)
+		require.NoError(b, err)
+		require.Len(b, claims, 1)
+		require.Equal(b, "e1", claims[0].executor)
+		s := release(claims[0].delivery)
+		s.lostBy = "e1"
+		require.Equal(b, "s", b.settle(s))
+		second := b.claimAs("e2", 1)[0]
+		require.Equal(b, "l", b.settle(done(stalled)), "late")
+		require.Equal(b, "l", b.settle(again(stalled, 0)), "late failure")
+		require.Equal(b, "l", b.settle(release(stalled)), "late release")
+		require.Equal(b, "s", b.settle(done(second)))
+		require.Equal(b, "l", b.settle(done(second)), "twice")
+		require.Len(b, b.batches()[0].Outcomes, 1)
+	}},
+	{"a lease that is back protects its claims", func(b *bench) {
+		b.enqueue(task(1))
+		d := b.claimAs("e1", 1)[0]
+		s := release(d)
+		s.lostBy = "e1"
+		require.Equal(b, "g", b.settle(s))
+		require.Equal(b, "s", b.settle(done(d)))
+	}},
+	{"a mixed batch settles each on its own", func(b *bench) {
+		b.enqueue(task(1), task(2), task(3))
+		d := b.claim(3)
+		b.settle(done(d[0]))
+		require.Equal(b, "lss", b.settle(done(d[0]), done(d[1]), again(d[2], time.Hour)))
+		require.EqualValues(b, 1, b.stats().Delayed)
+	}},
+	{"a retry comes back later with everything", func(b *bench) {
+		b.enqueue(task(1))
+		first := b.claim(1)[0]
+		s := again(first, 30*time.Millisecond)
+		s.heartbeat, s.losses = []byte("progress"), 1
+		require.Equal(b, "s", b.settle(s))
+		require.Empty(b, b.claim(1))
+		require.Positive(b, b.due())
+		b.dueUntil("the retry is due", func() bool { return b.stats().Depth() == 1 })
+		d := b.claim(1)[0]
+		require.Equal(b, 2, d.Attempt)
+		require.Equal(b, 1, d.losses)
+		require.Equal(b, first.Payload, d.Payload)
+		require.Equal(b, "why", string(d.LastFailure))
+		require.Equal(b, "progress", string(d.Heartbeat))
+		require.Equal(b, first.ScheduledAt, d.ScheduledAt)
+		require.Equal(b, "s", b.settle(done(d)))
+		require.Zero(b, b.stats().Delayed)
+	}},
+	{"a release is claimed at once, before newer tasks, by anybody", func(b *bench) {
+		b.enqueue(task(1))
+		d := b.claimAs("e1", 1)[0]
+		b.enqueue(task(2))
+		require.Equal(b, "s", b.settle(release(d)))
+		got := b.claimAs("e2", 1)
+		require.Equal(b, []uint64{1}, numbers(got))
+		require.Equal(b, 1, got[0].Attempt, "no attempt is burnt")
+	}},
+	{"the front lane gives at most half of a claim", func(b *bench) {
+		var tasks []Task
+		for n := uint64(1); n <= 40; n++ {
+			tasks = append(tasks, task(n))
+		}
+		b.enqueue(tasks[:20]...)
+		var s []settlement
+		for _, d := range b.claim(20) {
+			s = append(s, release(d))
+		}
+		b.settle(s...)
+		b.enqueue(tasks[20:]...)
+		front := 0
+		for _, d := range b.claim(10) {
+			if d.Number <= 20 {
+				front++
+			}
+		}
+		require.Equal(b, 5, front)
+		require.Len(b, b.claim(100), 30, "nothing is left behind")
+	}},
+	{"cancel of a waiting task", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		require.NoError(b, b.q.Cancel(b.ctx, b.pool, 0, run, []Identity{{1, 101}}))
+		require.Equal(b, []uint64{2}, numbers(b.claim(10)))
+		o := b.batches()[0].Outcomes
+		require.Len(b, o, 1)
+		require.Equal(b, KindCanceled, o[0].Kind)
+	}},
+	{"cancel of a delayed task", func(b *bench) {
+		b.enqueue(task(1))
+		b.settle(again(b.claim(1)[0], time.Hour))
+		require.NoError(b, b.q.Cancel(b.ctx, b.pool, 0, run, []Identity{{1, 101}}))
+		require.Equal(b, KindCanceled, b.batches()[0].Outcomes[0].Kind)
+		require.Zero(b, b.stats().Delayed)
+		require.EqualValues(b, -1, b.due())
+	}},
+	{"cancel of a running task stops it and forbids a retry", func(b *bench) {
+		b.enqueue(task(1))
+		d := b.claim(1)[0]
+		require.NoError(b, b.q.Cancel(b.ctx, b.pool, 0, run, []Identity{{1, 101}}))
+		refs, err := b.q.extend(b.ctx, b.pool, []int{0}, "e1", time.Minute, nil)
+		require.NoError(b, err)
+		require.Equal(b, []claimRef{d.ref()}, refs)
+		require.Equal(b, "c", b.settle(again(d, 0)))
+		require.Equal(b, KindCanceled, b.batches()[0].Outcomes[0].Kind)
+		refs, err = b.q.extend(b.ctx, b.pool, []int{0}, "e1", time.Minute, nil)
+		require.NoError(b, err)
+		require.Empty(b, refs)
+	}},
+	{"a running task that completes in spite of a cancel keeps its result", func(b *bench) {
+		b.enqueue(task(1))
+		d := b.claim(1)[0]
+		require.NoError(b, b.q.Cancel(b.ctx, b.pool, 0, run, []Identity{{1, 101}}))
+		require.Equal(b, "s", b.settle(done(d)))
+		require.Equal(b, KindCompleted, b.batches()[0].Outcomes[0].Kind)
+	}},
+	{"cancel of what ended, or never was, is a no-op", func(b *bench) {
+		b.enqueue(task(1))
+		b.settle(done(b.claim(1)[0]))
+		require.NoError(b, b.q.Cancel(b.ctx, b.pool, 0, run, []Identity{{1, 101}, {7, 107}}))
+		require.Equal(b, KindCompleted, b.batches()[0].Outcomes[0].Kind)
+	}},
+	{"a window keeps outcomes from the Deliverer and hands them over", func(b *bench) {
+		b.enqueueWave(Wave{ID: 1, Tasks: []Task{task(1), task(2)}, Window: time.Minute})
+		d := b.claim(2)
+		b.settle(done(d[0]))
+		require.Empty(b, b.batches())
+		taken := b.close(1)
+		require.Equal(b, []uint64{1}, outcomeNumbers(taken))
+		require.Equal(b, taken, b.close(1), "a repeated closing answers the same")
+		require.Empty(b, b.batches())
+		b.settle(done(d[1]))
+		require.Equal(b, []uint64{2}, outcomeNumbers(b.batches()[0].Outcomes), "the rest is flipped")
+	}},
+	{"a closing takes the outcomes of other waves too", func(b *bench) {
+		b.enqueueWave(Wave{ID: 1, Tasks: []Task{task(1)}, Window: time.Minute})
+		b.enqueueWave(Wave{ID: 2, Tasks: []Task{task(2)}, Window: time.Minute})
+		for _, d := range b.claim(2) {
+			b.settle(done(d))
+		}
+		require.ElementsMatch(b, []uint64{1, 2}, outcomeNumbers(b.close(2)))
+		require.Empty(b, b.close(1))
+		require.Empty(b, b.batches())
+	}},
+	{"a closing is bounded by bytes, one larger outcome goes alone", func(b *bench) {
+		b.enqueueWave(Wave{ID: 1, Tasks: []Task{task(1), task(2)}, Window: time.Minute})
+		for _, d := range b.claim(2) {
+			s := done(d)
+			s.outcome.Payload = make([]byte, 600<<10)
+			b.settle(s)
+		}
+		require.Len(b, b.close(1), 1)
+		require.Len(b, b.batches()[0].Outcomes, 1)
+	}},
+	{"a taken outcome is answered again when its workflow task was lost", func(b *bench) {
+		b.enqueueWave(Wave{ID: 1, Tasks: []Task{task(1)}, Window: time.Minute})
+		b.settle(done(b.claim(1)[0]))
+		taken := b.close(1)
+		a := b.enqueueWave(Wave{ID: 1, Tasks: []Task{task(1), task(2)}, Window: time.Minute})
+		require.Equal(b, []AnswerState{AnswerDone, AnswerQueued}, states(a))
+		require.Equal(b, taken[0], *a[0].Outcome)
+		require.Equal(b, []uint64{2}, numbers(b.claim(10)), "it is not computed again")
+		require.Empty(b, b.close(1), "the new window is not answered with the old closing")
+	}},
+	{"an expired window is swept", func(b *bench) {
+		b.enqueueWave(Wave{ID: 1, Tasks: []Task{task(1)}, Window: time.Millisecond})
+		b.settle(done(b.claim(1)[0]))
+		require.Empty(b, b.batches())
+		b.dueUntil("the outcome is before the Deliverer", func() bool { return b.stats().DeliverableRuns == 1 })
+		require.Equal(b, []uint64{1}, outcomeNumbers(b.batches()[0].Outcomes))
+	}},
+	{"a batch is fixed until it is acknowledged", func(b *bench) {
+		b.enqueue(task(1), task(2), task(3))
+		d := b.claim(3)
+		b.settle(done(d[0]), done(d[1]))
+		first := b.batches()[0]
+		require.Empty(b, b.batches(), "one batch of a run at a time")
+		b.settle(done(d[2]))
+		require.NoError(b, b.q.retryBatch(b.ctx, first, 0))
+		require.Equal(b, first, b.batches()[0], "a re-send is equal")
+		require.NoError(b, b.q.acked(b.ctx, first))
+		require.NoError(b, b.q.acked(b.ctx, first), "a repeated acknowledgement takes nothing")
+		second := b.batches()[0]
+		require.Equal(b, []uint64{3}, outcomeNumbers(second.Outcomes))
+		require.NotEqual(b, first.ID, second.ID)
+	}},
+	{"a new leader sends what its predecessor fixed", func(b *bench) {
+		lead := func(e string) bool {
+			ok, err := b.q.lead(b.ctx, b.pool, 0, e, time.Minute)
+			require.NoError(b, err)
+			return ok
+		}
+		require.True(b, lead("e1"))
+		require.True(b, lead("e1"))
+		require.False(b, lead("e2"))
+		b.enqueue(task(1))
+		b.settle(done(b.claim(1)[0]))
+		first := b.batches()[0]
+		require.NoError(b, b.q.resign(b.ctx, b.pool, 0, "e2"))
+		require.False(b, lead("e2"), "only the leader resigns")
+		require.NoError(b, b.q.resign(b.ctx, b.pool, 0, "e1"))
+		require.True(b, lead("e2"))
+		require.Equal(b, first, b.batches()[0])
+	}},
+	{"an early outcome is not computed again", func(b *bench) {
+		b.enqueue(task(1))
+		b.settle(done(b.claim(1)[0]))
+		require.NoError(b, b.q.acked(b.ctx, b.batches()[0]))
+		early := task(1)
+		early.Early = true
+		require.Equal(b, []AnswerState{AnswerEarly}, states(b.enqueue(early)))
+		require.Empty(b, b.claim(1))
+		b.enqueue(task(1)) // the caller no longer holds it
+		require.Len(b, b.claim(1), 1)
+	}},
+	{"ask: open, pulled, not here", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		b.settle(done(b.claim(1)[0]))
+		r := b.ask(task(1), task(2), task(3))
+		require.Equal(b, []uint64{1}, outcomeNumbers(r.Taken))
+		require.Equal(b, []AnswerState{AnswerDone, AnswerQueued, AnswerNotHere}, states(r.Answers))
+		other := task(2)
+		other.Fingerprint = 5
+		require.Equal(b, []AnswerState{AnswerNotHere}, states(b.ask(other).Answers))
+		require.Empty(b, b.batches(), "what was pulled is not pushed")
+	}},
+	{"ask after delivery: not here", func(b *bench) {
+		b.enqueue(task(1))
+		b.settle(done(b.claim(1)[0]))
+		require.NoError(b, b.q.acked(b.ctx, b.batches()[0]))
+		require.Equal(b, []AnswerState{AnswerNotHere}, states(b.ask(task(1)).Answers))
+	}},
+	{"a deaf run is not pushed to, and may ask", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		d := b.claim(2)
+		b.settle(done(d[0]))
+		require.NoError(b, b.q.deafRun(b.ctx, b.batches()[0]))
+		b.settle(done(d[1]))
+		require.Empty(b, b.batches())
+		require.Len(b, b.ask(task(1), task(2)).Taken, 2)
+	}},
+	{"an abandoned run is parked and comes back by asking", func(b *bench) {
+		b.enqueue(task(1), task(2), task(3), task(4))
+		d := b.claim(3)
+		b.settle(done(d[0]), again(d[1], time.Hour))
+		require.NoError(b, b.q.abandon(b.ctx, b.batches()[0]))
+		require.Empty(b, b.claim(10))
+		refs, err := b.q.extend(b.ctx, b.pool, []int{0}, "e1", time.Minute, nil)
+		require.NoError(b, err)
+		require.Len(b, refs, 1, "the running one is told to stop")
+		b.settle(done(d[2]))
+		require.Empty(b, b.batches())
+		r := AskRequest{Run: run, MaxBytes: 1 << 19, Redirect: []byte("new address"), Open: []Identity{{1, 101}, {2, 102}, {3, 103}, {4, 104}}}
+		reply, err := b.q.Ask(b.ctx, b.pool, 0, r)
+		require.NoError(b, err)
+		_ = reply
+		reply2, err := b.q.Ask(b.ctx, b.pool, 0, r)
+		require.NoError(b, err)
+		require.ElementsMatch(b, []uint64{1, 3}, outcomeNumbers(append(reply.Taken, reply2.Taken...)))
+		back := b.claim(10)
+		require.ElementsMatch(b, []uint64{2, 4}, numbers(back))
+		b.settle(done(back[0]))
+		require.Equal(b, "new address", string(b.batches()[0].Redirect))
+	}},
+	{"waiting deadlines", func(b *bench) {
+		start, closing, claimed := task(1), task(2), task(3)
+		start.Options.ScheduleToStart = 20 * time.Millisecond
+		closing.Options.ScheduleToClose = 20 * time.Millisecond
+		claimed.Options.ScheduleToStart, claimed.Options.ScheduleToClose = 20*time.Millisecond, 20*time.Millisecond
+		claimed.Type = "B"
+		b.enqueue(start, closing, claimed)
+		d := b.claimAs("e1", 1, "B")[0]
+		b.dueUntil("both ran out", func() bool { return b.stats().Outbox == 2 })
+		kinds := map[uint64]Kind{}
+		for _, o := range b.batches()[0].Outcomes {
+			kinds[o.Number] = o.Kind
+		}
+		require.Equal(b, map[uint64]Kind{1: KindScheduleToStart, 2: KindScheduleToClose}, kinds)
+		require.Empty(b, b.claim(10))
+		require.Equal(b, "s", b.settle(done(d)), "a claimed task's time is its executor's")
+	}},
+	{"a released task has its deadlines again", func(b *bench) {
+		t1 := task(1)
+		t1.Options.ScheduleToStart = 50 * time.Millisecond
+		b.enqueue(t1)
+		b.settle(release(b.claim(1)[0]))
+		b.dueUntil("it ran out", func() bool { return b.stats().Outbox == 1 })
+		require.Equal(b, KindScheduleToStart, b.batches()[0].Outcomes[0].Kind)
+	}},
+	{"suspects are claimed within their budgets", func(b *bench) {
+		b.enqueue(task(1), task(2), task(3), task(4))
+		for i, d := range b.claim(4) {
+			s := again(d, 0)
+			s.losses = i + 1 // 1: front lane; 2, 3, 4: levels 1, 2, 3
+			b.settle(s)
+		}
+		b.dueUntil("all are due", func() bool { return b.stats().Depth() == 4 })
+		budget := func(x suspectBudgets) []uint64 {
+			r, err := b.q.claim(b.ctx, b.pool, 0, claimRequest{executor: "e1", types: []string{"A"}, count: 10, bytes: 1 << 20, lease: time.Minute, suspects: x, outboxLimit: 100})
+			require.NoError(b, err)
+			return numbers(r.deliveries)
+		}
+		require.Equal(b, []uint64{1}, budget(suspectBudgets{}))
+		require.Equal(b, []uint64{4}, budget(suspectBudgets{1, 1, 1}), "the worst comes alone")
+		require.ElementsMatch(b, []uint64{2, 3}, budget(suspectBudgets{5, 5, 0}))
+	}},
+	{"a waiting suspect can be canceled", func(b *bench) {
+		b.enqueue(task(1))
+		s := again(b.claim(1)[0], 0)
+		s.losses = 3
+		b.settle(s)
+		b.dueUntil("it is due", func() bool { return b.stats().Depth() == 1 })
+		require.NoError(b, b.q.Cancel(b.ctx, b.pool, 0, run, []Identity{{1, 101}}))
+		require.Equal(b, KindCanceled, b.batches()[0].Outcomes[0].Kind)
+		require.Empty(b, b.claim(10))
+	}},
+	{"poison leaves a dead letter that can be redriven", func(b *bench) {
+		b.enqueue(task(1))
+		d := b.claim(1)[0]
+		b.settle(settlement{d: d, action: actionFinish, outcome: Outcome{Kind: KindPoison}})
+		require.Equal(b, KindPoison, b.batches()[0].Outcomes[0].Kind)
+		letters, err := b.q.DeadLetters(b.ctx, b.pool, 0, "", 10)
+		require.NoError(b, err)
+		require.Len(b, letters, 1)
+		require.Equal(b, run, letters[0].Run)
+		require.NoError(b, b.q.Redrive(b.ctx, b.pool, 0, letters[0].ID))
+		require.ErrorIs(b, b.q.DropDeadLetter(b.ctx, b.pool, 0, letters[0].ID), ErrNotFound)
+		require.Equal(b, d.Payload, b.claim(1)[0].Payload)
+	}},
+	{"an entry that cannot be decoded becomes a dead letter", func(b *bench) {
+		b.enqueue(task(1))
+		slot := b.q.keys.slot(b.pool, 0)
+		require.NoError(b, b.q.rdb.XAdd(b.ctx, &redis.XAddArgs{Stream: slot + suffixReady + "A", Values: []any{"r", "x", "n", "junk"}}).Err())
+		require.Equal(b, []uint64{1}, numbers(b.claim(10)))
+		letters, err := b.q.DeadLetters(b.ctx, b.pool, 0, "", 10)
+		require.NoError(b, err)
+		require.Len(b, letters, 1)
+		require.EqualValues(b, 1, b.stats().InFlight(), "it is out of the pending list")
+	}},
+	{"the outbox bound pauses claiming", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		b.settle(done(b.claim(1)[0]))
+		r, err := b.q.claim(b.ctx, b.pool, 0, claimRequest{executor: "e1", types: []string{"A"}, count: 1, bytes: 1, lease: time.Minute, outboxLimit: 1})
+		require.NoError(b, err)
+		require.True(b, r.blocked)
+		require.Empty(b, r.deliveries)
+	}},
+	{"an audit shows what a lost reply hid, and adoption returns it", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		d := b.claim(1)
+		hidden := b.claim(1)
+		refs, err := b.q.audit(b.ctx, b.pool, 0, "e1")
+		require.NoError(b, err)
+		require.ElementsMatch(b, []claimRef{d[0].ref(), hidden[0].ref()}, refs)
+		got, err := b.q.adopt(b.ctx, b.pool, "e1", []claimRef{hidden[0].ref()})
+		require.NoError(b, err)
+		require.Equal(b, hidden, got)
+		got, err = b.q.adopt(b.ctx, b.pool, "e2", []claimRef{hidden[0].ref()})
+		require.NoError(b, err)
+		require.Empty(b, got, "only one's own")
+	}},
+	{"lost claims are paged and keep their heartbeats", func(b *bench) {
+		var tasks []Task
+		for n := uint64(1); n <= 25; n++ {
+			tasks = append(tasks, task(n))
+		}
+		b.enqueue(tasks...)
+		d := b.claimAs("dead", 25)
+		_, err := b.q.extend(b.ctx, b.pool, []int{0}, "dead", time.Minute, map[claimRef][]byte{d[0].ref(): []byte("half")})
+		require.NoError(b, err)
+		claims, _, err := b.q.lost(b.ctx, b.pool, 0, 10)
+		require.NoError(b, err)
+		require.Empty(b, claims, "the lease holds")
+		require.NoError(b, b.q.dropLease(b.ctx, b.pool, 0, "dead"))
+		seen := 0
+		for more := true; more; {
+			claims, more, err = b.q.lost(b.ctx, b.pool, 0, 10)
+			require.NoError(b, err)
+			require.LessOrEqual(b, len(claims), 10)
+			for _, c := range claims {
+				if c.delivery.Number == 1 {
+					require.Equal(b, "half", string(c.delivery.Heartbeat))
+				}
+				s := release(c.delivery)
+				s.lostBy = "dead"
+				require.Equal(b, "s", b.settle(s))
+				seen++
+			}
+		}
+		require.Equal(b, 25, seen)
+		require.Len(b, b.claimAs("e2", 100), 25)
+	}},
+	{"a wide wave in many chunks, trimmed below the watermark", func(b *bench) {
+		const width = 2500
+		var tasks []Task
+		for n := uint64(1); n <= width; n++ {
+			tasks = append(tasks, task(n))
+		}
+		b.enqueue(tasks...)
+		for got := 0; got < width; {
+			ds := b.claim(1000)
+			got += len(ds)
+			var s []settlement
+			for _, d := range ds {
+				s = append(s, done(d))
+			}
+			b.settle(s...)
+		}
+		total := 0
+		for {
+			bs := b.batches()
+			if len(bs) == 0 {
+				break
+			}
+			require.LessOrEqual(b, len(bs[0].Outcomes), 2000)
+			total += len(bs[0].Outcomes)
+			require.NoError(b, b.q.acked(b.ctx, bs[0]))
+		}
+		require.Equal(b, width, total)
+		b.enqueueWave(Wave{ID: width + 1, Tasks: []Task{task(width + 1)}, HeldBelow: width + 1, Common: []byte("new")})
+		fields, err := b.q.rdb.HKeys(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+encodeRun(run)).Result()
+		require.NoError(b, err)
+		require.Less(b, len(fields), 15, "%q", fields)
+	}},
+	{"a run that ended leaves nothing for ever", func(b *bench) {
+		b.enqueueWave(Wave{ID: 1, Tasks: []Task{task(1)}, Window: time.Minute})
+		b.settle(done(b.claim(1)[0]))
+		b.close(1)
+		keys, err := b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"*"+encodeRun(run)+"*").Result()
+		require.NoError(b, err)
+		require.NotEmpty(b, keys)
+		for _, k := range keys {
+			ttl, err := b.q.rdb.PTTL(b.ctx, k).Result()
+			require.NoError(b, err)
+			require.Positive(b, ttl, k)
+		}
+		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
+		keys, err = b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"{run,box,taken}:*").Result()
+		require.NoError(b, err)
+		require.Empty(b, keys)
+	}},
+	{"slot maps change while runs go on", func(b *bench) {
+		c, err := b.q.Config(b.ctx, b.pool)
+		require.NoError(b, err)
+		b.enqueue(task(1))
+		c.Slots = 8
+		c, err = b.q.SetConfig(b.ctx, b.pool, c)
+		require.NoError(b, err)
+		require.Equal(b, 8, c.MaxSlots())
+		require.Equal(b, 1, c.Slots, "in force after a minute")
+		_, err = b.q.SetConfig(b.ctx, b.pool, PoolConfig{Slots: 2})
+		require.ErrorIs(b, err, ErrConflict)
+		_, err = b.q.SetConfig(b.ctx, b.pool, PoolConfig{Slots: 0, Version: 1})
+		require.ErrorIs(b, err, ErrInvalid)
+		out, err := b.q.Enqueue(b.ctx, b.pool, &Wave{Run: run, Slot: -1, Tasks: []Task{task(2)}})
+		require.NoError(b, err)
+		require.Zero(b, out.Slot, "the run stays where it is")
+	}},
+	{"bad input is refused before anything is sent", func(b *bench) {
+		for _, w := range []Wave{
+			{Tasks: []Task{task(1)}},
+			{Run: "r", Tasks: []Task{{Type: "A"}}},
+			{Run: "r", Tasks: []Task{{Number: 1}}},
+			{Run: "r", Tasks: []Task{{Number: 1, Type: "A", Payload: make([]byte, MaxTaskBytes+1)}}},
+		} {
+			_, err := b.q.Enqueue(b.ctx, b.pool, &w)
+			require.ErrorIs(b, err, ErrInvalid)
+		}
+	}},
+	{"announcements and presence", func(b *bench) {
+		none, err := b.q.Announced(b.ctx, b.pool)
+		require.NoError(b, err)
+		require.Empty(b, none)
+		require.NoError(b, b.q.Announce(b.ctx, b.pool, []string{"A", "B"}))
+		types, err := b.q.Announced(b.ctx, b.pool)
+		require.NoError(b, err)
+		require.Equal(b, map[string]bool{"A": true, "B": true}, types)
+		p := presence{Executor: "e1", Types: []string{"A"}, Concurrency: 7, StartedAt: time.Now().UTC().Truncate(time.Second)}
+		require.NoError(b, b.q.present(b.ctx, b.pool, p, time.Minute))
+		got, err := b.q.presences(b.ctx, b.pool)
+		require.NoError(b, err)
+		require.Equal(b, []presence{p}, got)
+		require.NoError(b, b.q.absent(b.ctx, b.pool, "e1"))
+		got, err = b.q.presences(b.ctx, b.pool)
+		require.NoError(b, err)
+		require.Empty(b, got)
+	}},
+	{"a rate is shared", func(b *bench) {
+		granted := 0
+		for range 5 {
+			n, _, err := b.q.reserveRate(b.ctx, b.pool, 10, 4)
+			require.NoError(b, err)
+			granted += n
+		}
+		require.GreaterOrEqual(b, granted, 10)
+		require.LessOrEqual(b, granted, 13)
+	}},
+}
+
+func TestOptionsAreValidated(t *testing.T) {
+	rdb := redis.NewClient(&redis.Options{})
+	t.Cleanup(func() { _ = rdb.Close() })
+	for field, o := range map[string]Options{
+		"Namespace": {},
+		"KeyPrefix": {Namespace: "n", KeyPrefix: "a{b"},
+		"Lease":     {Namespace: "n", Lease: time.Millisecond},
+		"Slots":     {Namespace: "n", Slots: 5000},
+	} {
+		_, err := New(rdb, o)
+		require.ErrorIs(t, err, ErrInvalid)
+		require.ErrorContains(t, err, "Options."+field)
+	}
+	_, err := New(nil, Options{Namespace: "n"})
+	require.True(t, errors.Is(err, ErrInvalid))
+}

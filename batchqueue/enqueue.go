@@ -1,0 +1,264 @@
+package batchqueue
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Bounds of one enqueue script.
+const (
+	chunkTasks = 1000
+	chunkBytes = 1 << 20
+	// One pipeline carries chunks up to this; the next waits for its replies.
+	pipelineBytes = 8 << 20
+	// MaxTaskBytes is the largest payload of a task.
+	MaxTaskBytes = 16 << 20
+	maxNameBytes = 1000
+	// minRetention is the least time that a run's record outlives its last task.
+	minRetention = 2 * time.Minute
+)
+
+// Enqueued is the answer to an Enqueue.
+type Enqueued struct {
+	// Slot is where the run lives in this pool; pass it in the run's next Wave.
+	Slot    int
+	Answers []Answer // one per task, in order
+}
+
+// Enqueue adds a wave's tasks. It is idempotent: repeating it with the same tasks adds
+// nothing and gives the answers that then hold. The error reports a wave that cannot be
+// enqueued at all (ErrInvalid: nothing was sent). What Redis refuses or does not answer
+// is in the answers, per task: with AnswerUnsure the task may have been added, and the
+// same Enqueue or an Ask will tell. Safe for concurrent use.
+func (q *Queue) Enqueue(ctx context.Context, pool string, w *Wave) (Enqueued, error) {
+	if err := w.validate(); err != nil {
+		return Enqueued{}, fmt.Errorf("enqueue %d tasks of run %q in pool %q: %w", len(w.Tasks), w.Run, pool, err)
+	}
+	out := Enqueued{Slot: w.Slot, Answers: make([]Answer, len(w.Tasks))}
+	for i := range w.Tasks {
+		out.Answers[i] = Answer{Number: w.Tasks[i].Number, State: AnswerUnsure, Err: ErrUnavailable}
+	}
+	if out.Slot < 0 {
+		slot, err := q.slotOf(ctx, pool, w.Run)
+		if err != nil {
+			for i := range out.Answers {
+				out.Answers[i].Err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+			}
+			return out, nil
+		}
+		out.Slot = slot
+	}
+	for from := 0; from < len(w.Tasks); {
+		var calls []call
+		var spans [][2]int
+		for bytes := 0; from < len(w.Tasks) && bytes < pipelineBytes; {
+			to, size := w.chunk(from)
+			calls = append(calls, q.enqueueCall(pool, out.Slot, w, from, to))
+			spans = append(spans, [2]int{from, to})
+			bytes += size
+			from = to
+		}
+		for i, cmd := range q.scripts.run(ctx, q.rdb, calls...) {
+			readAnswers(cmd, w.Tasks[spans[i][0]:spans[i][1]], out.Answers[spans[i][0]:spans[i][1]])
+		}
+	}
+	return out, nil
+}
+
+func (w *Wave) validate() error {
+	if w.Run == "" || len(w.Run) > maxNameBytes {
+		return fmt.Errorf("Wave.Run has %d bytes, give it 1 to %d: %w", len(w.Run), maxNameBytes, ErrInvalid)
+	}
+	for i := range w.Tasks {
+		t := &w.Tasks[i]
+		switch {
+		case t.Number == 0 || t.Number >= 1<<53:
+			return fmt.Errorf("Task.Number is %d, number tasks from 1: %w", t.Number, ErrInvalid)
+		case t.Type == "" || len(t.Type) > maxNameBytes:
+			return fmt.Errorf("Task.Type of task %d has %d bytes, give it 1 to %d: %w", t.Number, len(t.Type), maxNameBytes, ErrInvalid)
+		case len(t.Payload) > MaxTaskBytes:
+			return fmt.Errorf("Task.Payload of task %d has %d bytes, the most is %d: store the data elsewhere and pass a reference: %w", t.Number, len(t.Payload), MaxTaskBytes, ErrInvalid)
+		}
+	}
+	return nil
+}
+
+// chunk returns the end of the chunk that starts at from, and its bytes.
+func (w *Wave) chunk(from int) (to, bytes int) {
+	for to = from; to < len(w.Tasks) && to-from < chunkTasks; to++ {
+		size := len(w.Tasks[to].Payload) + 64
+		if to > from && bytes+size > chunkBytes {
+			break
+		}
+		bytes += size
+	}
+	return to, bytes
+}
+
+func (q *Queue) enqueueCall(pool string, slot int, w *Wave, from, to int) call {
+	tasks := w.Tasks[from:to]
+	var options []TaskOptions
+	var types []string
+	entries := make([]any, 0, 4*len(tasks))
+	last := uint64(0)
+	for i := range tasks {
+		t := &tasks[i]
+		last = max(last, t.Number)
+		option := slices.Index(options, t.Options)
+		if option < 0 {
+			option = len(options)
+			options = append(options, t.Options)
+		}
+		typ := slices.Index(types, t.Type)
+		if typ < 0 {
+			typ = len(types)
+			types = append(types, t.Type)
+		}
+		entry := encodeEntry(t, option)
+		flagged := string(entry[:8])
+		if t.Early {
+			flagged += "e"
+		}
+		entries = append(entries, t.Number, flagged, typ+1, entry)
+	}
+	common := encodeCommon(commonData{options: options, user: w.Common})
+	digest := sha256.Sum256(common)
+	wave, window := "", int64(0)
+	if w.Window > 0 {
+		wave, window = strconv.FormatUint(w.ID, 10), milliseconds(w.Window)
+	}
+	args := []any{
+		encodeRun(w.Run), w.HeldBelow, milliseconds(max(w.Retention, minRetention)), wave, window, w.Inbox,
+		string(digest[:8]), common, last, q.keys.poolBell(pool), slot, q.keys.executorBellPrefix(pool), q.keys.inboxPrefix(),
+		len(types),
+	}
+	for _, t := range types {
+		args = append(args, t)
+	}
+	deadlines := waitingDeadlines(tasks)
+	args = append(args, len(deadlines)/4)
+	args = append(args, deadlines...)
+	return call{enqueueScript, q.keys.slot(pool, slot), append(args, entries...)}
+}
+
+// waitingDeadlines gives (kind, ms, from, to) for stretches of neighbouring numbers with
+// equal limits: one entry in the due set serves them all.
+func waitingDeadlines(tasks []Task) []any {
+	var out []any
+	for i := 0; i < len(tasks); {
+		j := i + 1
+		a := &tasks[i].Options
+		for j < len(tasks) && tasks[j].Number == tasks[j-1].Number+1 &&
+			tasks[j].Options.ScheduleToStart == a.ScheduleToStart && tasks[j].Options.ScheduleToClose == a.ScheduleToClose {
+			j++
+		}
+		if a.ScheduleToStart > 0 {
+			out = append(out, "s", milliseconds(a.ScheduleToStart), tasks[i].Number, tasks[j-1].Number)
+		}
+		if a.ScheduleToClose > 0 {
+			out = append(out, "c", milliseconds(a.ScheduleToClose), tasks[i].Number, tasks[j-1].Number)
+		}
+		i = j
+	}
+	return out
+}
+
+func readAnswers(cmd *redis.Cmd, tasks []Task, answers []Answer) {
+	reply, err := cmd.Slice()
+	if err != nil {
+		state, err := AnswerUnsure, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		if redis.HasErrorPrefix(cmd.Err(), "OOM") {
+			state, err = AnswerRefused, fmt.Errorf("%w: %w", ErrFull, cmd.Err())
+		}
+		for i := range answers {
+			answers[i].State, answers[i].Err = state, err
+		}
+		return
+	}
+	codes, outcomes := text(reply[0]), reply[1:]
+	for i := range tasks {
+		answers[i].Err = nil
+		switch codes[i] {
+		case 'q':
+			answers[i].State = AnswerQueued
+		case 'e':
+			answers[i].State = AnswerEarly
+		case 'd':
+			o, err := decodeOutcome(text(outcomes[0]))
+			outcomes = outcomes[1:]
+			answers[i].State, answers[i].Outcome = AnswerDone, &o
+			if err != nil {
+				answers[i].State, answers[i].Outcome, answers[i].Err = AnswerUnsure, nil, err
+			}
+		}
+	}
+}
+
+// slotOf finds the run's slot: where its record is, else by the slot map in force.
+func (q *Queue) slotOf(ctx context.Context, pool, run string) (int, error) {
+	config, err := q.config(ctx, pool)
+	if err != nil {
+		return 0, err
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(run))
+	sum := h.Sum32()
+	current := int(sum % uint32(config.Slots)) //nolint:gosec // Slots is 1 to 1,024
+	var candidates []int
+	for _, m := range config.maps {
+		if s := int(sum % uint32(m.Slots)); s != current && !slices.Contains(candidates, s) { //nolint:gosec // see above
+			candidates = append(candidates, s)
+		}
+	}
+	if len(candidates) == 0 {
+		return current, nil
+	}
+	// A run keeps the slot of its first dispatch whatever map came later.
+	pipe := q.rdb.Pipeline()
+	found := make([]*redis.IntCmd, len(candidates))
+	for i, s := range candidates {
+		found[i] = pipe.Exists(ctx, q.keys.slot(pool, s)+suffixRun+encodeRun(run))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return 0, fmt.Errorf("look for run %q in older slot maps of pool %q: %w", run, pool, err)
+	}
+	for i, s := range candidates {
+		if found[i].Val() == 1 {
+			return s, nil
+		}
+	}
+	return current, nil
+}
+
+func milliseconds(d time.Duration) int64 {
+	return int64((d + time.Millisecond - 1) / time.Millisecond)
+}
+
+// text reads a script's bulk reply; Lua's false arrives as nil.
+func text(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+func number(v any) int64 {
+	switch v := v.(type) {
+	case int64:
+		return v
+	case string:
+		n, _ := strconv.ParseInt(v, 10, 64)
+		return n
+	}
+	return 0
+}
+
+func fingerprintBytes(f uint64) string {
+	return string(binary.BigEndian.AppendUint64(nil, f))
+}

@@ -1,0 +1,42 @@
+-- acked.lua: what becomes of a batch that was sent.
+-- Guarantee: outcomes leave the box only when they were acknowledged; only the outcomes
+-- of the batch, and only once, because the fixed size is taken away in the same step.
+-- KEYS[1] slot prefix
+-- ARGV 1 run  2 verdict: a acknowledged | r send again later | n never push again
+--      3 outcomes in the batch  4 delay ms (r)
+-- Reply 1 done | 0 the batch is not under way any more
+local run, verdict, size, delay = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local key, box, now = run_key(run), box_key(run), now_ms()
+if tonumber(redis.call('HGET', key, 'b') or 0) ~= size then return 0 end
+if verdict == 'r' then
+  redis.call('ZADD', DELIVERABLE, now + delay, run)
+  return 1
+end
+redis.call('HDEL', key, 'b')
+if verdict == 'n' then
+  redis.call('HSET', key, 'N', 1)
+  redis.call('ZREM', DELIVERABLE, run)
+  return 1
+end
+local bytes = 0
+for _, e in ipairs(redis.call('LRANGE', box, 0, size - 1)) do
+  bytes = bytes + #e
+  local n, fingerprint = parse_outcome(e)
+  local state, known = record(run, n)
+  if state == 'f' and known == fingerprint then
+    set_state(run, n, 'a')
+    add_open(run, -1)
+  end
+end
+redis.call('LTRIM', box, size, -1)
+count('outbox', -size)
+count('outbox_bytes', -bytes)
+count('delivered', size)
+redis.call('ZREM', DELIVERABLE, run)
+if redis.call('LLEN', box) == 0 then
+  redis.call('HDEL', key, 'h')
+elseif #live_tokens(run, now) == 0 then
+  make_deliverable(run, now)
+end
+flush()
+return 1

@@ -1,0 +1,20 @@
+-- adopt.lua: gives the data of claims that the executor holds and does not know, because
+-- the reply of a claim was lost.
+-- Guarantee: only claims that are the executor's are returned.
+-- KEYS[1] slot prefix
+-- ARGV 1 executor  then lane, id, type per claim
+-- Reply as claim.lua: { 0, commons, entries }
+local entries = {}
+for i = 2, #ARGV, 3 do
+  local lane, id, type = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  if is_claimed(lane, type, id) == ARGV[1] then
+    local r = redis.call('XRANGE', stream_key(lane, type), id, id)
+    if r[1] then
+      entries[#entries + 1] = { type = type, lane = lane, id = id, flat = r[1][2] }
+    else
+      redis.call('XACK', stream_key(lane, type), GROUP, id)
+    end
+  end
+end
+local commons, out = entries_reply(entries)
+return { 0, commons, out }

@@ -1,0 +1,78 @@
+-- due.lua: does what is due in the slot: delayed tasks go to the front lane, waiting
+-- deadlines that ran out become outcomes, outcomes whose window is past go before the
+-- Deliverer, parked runs are purged.
+-- Guarantee: a deadline ends a task only while it is not claimed; a task that was added
+-- again after the deadline was set is not touched by it.
+-- KEYS[1] slot prefix
+-- ARGV 1 at most  2 inbox prefix
+-- Reply: ms until the next, -1 if nothing is set
+local now, rung, page = now_ms(), 0, tonumber(ARGV[1])
+
+local function expire(run, n, kind, at)
+  local state, fingerprint, lane, type, id = record(run, n)
+  if state ~= 'q' or tonumber(string.match(id, '^%d+')) > at or is_claimed(lane, type, id) then return end
+  local r = redis.call('XRANGE', stream_key(lane, type), id, id)
+  local f = r[1] and fields(r[1][2]) or {}
+  redis.call('XDEL', stream_key(lane, type), id)
+  local attempt = tonumber(string.match(f.m or '1', '^%d+'))
+  -- the body as Go decodes it: kind in lower case, attempts made, last failure
+  finish(run, n, fingerprint, f.w or string.rep('\0', 8), kind .. string.format('%.0f:', attempt - 1) .. (f.l or ''), now)
+  count('expired', 1)
+end
+
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, page)) do
+  redis.call('ZREM', DUE, member)
+  local what, rest = string.sub(member, 1, 1), string.sub(member, 2)
+  if what == 'd' then
+    local packed = redis.call('HGET', DELAYED, rest)
+    local run, n = string.match(rest, '^(.*)/(%d+)$')
+    local state, fingerprint = record(run, tonumber(n))
+    redis.call('HDEL', DELAYED, rest)
+    if packed and state == 'd' then
+      local f = unpack_fields(packed)
+      requeue(run, tonumber(n), fingerprint, f[1], f[2], f[3], f[4], f[5], f[6], now)
+      rung = rung + 1
+    end
+  elseif what == 's' or what == 'c' then
+    local at, run, from, to = string.match(rest, '^(%d+):(.*)/(%d+)%-(%d+)$')
+    if redis.call('EXISTS', run_key(run)) == 1 then
+      -- wide waves expire in pages: the rest comes back at once
+      local last = math.min(tonumber(to), tonumber(from) + 999)
+      for n = tonumber(from), last do expire(run, n, what, tonumber(at)) end
+      if last < tonumber(to) then
+        redis.call('ZADD', DUE, now, string.format('%s%s:%s/%.0f-%s', what, at, run, last + 1, to))
+      end
+    end
+  elseif what == 't' then
+    local live = live_tokens(rest, now)
+    local h = redis.call('HMGET', run_key(rest), 'h', 'H')
+    local waited = h[1] and now - tonumber(h[1]) >= tonumber(h[2] or 0)
+    if #live > 0 and not waited then
+      local first = live[1].expiry
+      for _, t in ipairs(live) do first = math.min(first, t.expiry) end
+      redis.call('ZADD', DUE, first, member)
+    else
+      if #live > 0 then redis.call('ZADD', DUE, live[1].expiry, member) end
+      if redis.call('LLEN', box_key(rest)) > 0 then make_deliverable(rest, now) end
+    end
+  elseif what == 'p' then
+    if redis.call('HEXISTS', run_key(rest), 'z') == 1 then
+      drop_box(rest)
+      for _, field in ipairs(redis.call('HKEYS', run_key(rest))) do
+        local c = string.match(field, '^t(%d+)$')
+        if c then
+          local names = {}
+          for n = c * PER + 1, (c + 1) * PER do names[#names + 1] = rest .. '/' .. string.format('%.0f', n) end
+          redis.call('HDEL', DELAYED, unpack(names))
+        end
+      end
+      redis.call('DEL', run_key(rest), taken_key(rest))
+    end
+  end
+end
+flush()
+tell(ARGV[2])
+if rung > 0 then redis.call('PUBLISH', BELL, rung) end
+local first = redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
+if not first[1] then return -1 end
+return math.max(0, math.ceil(tonumber(first[2]) - now))

@@ -1,0 +1,164 @@
+-- enqueue.lua: adds one chunk of a wave to the run's slot.
+-- Guarantee: a task (run, number, fingerprint) is added at most once while its record
+-- lives, however often this is repeated; a number that comes with another fingerprint
+-- supersedes the old task, whose outcome can no longer reach the run.
+-- The only script that Redis refuses when memory is full.
+-- KEYS[1] slot prefix
+-- ARGV 1 run  2 held below  3 retention ms  4 wave of the window ('' none)  5 window ms
+--      6 inbox  7 common digest (8 bytes)  8 common data  9 last number of the chunk
+--      10 pool bell channel  11 slot  12 executor bell prefix  13 inbox prefix
+--      14 T  then T type names
+--      D  then D times: kind (s schedule-to-start, c schedule-to-close), ms, from, to
+--      then for each task: number, fingerprint(8) .. flag (e: caller holds the outcome),
+--      type (index into the T names), entry
+-- Reply { codes, outcome... }: one code per task: q queued, d done (its outcome follows,
+-- in order), e early
+local run, held, retention = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local wave, window, inbox = ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local common_id, common, last = ARGV[7], ARGV[8], tonumber(ARGV[9])
+local pool_bell, slot, executor_bell = ARGV[10], ARGV[11], ARGV[12]
+local key, now = run_key(run), now_ms()
+
+local at = 14
+local types = {}
+for i = 1, tonumber(ARGV[at]) do
+  types[i] = ARGV[at + i]
+  -- a group that was lost is made again here and in claim
+  redis.pcall('XGROUP', 'CREATE', stream_key('r', types[i]), GROUP, '0', 'MKSTREAM')
+end
+at = at + 1 + #types
+local deadlines = {}
+for i = 1, tonumber(ARGV[at]) do
+  local d = at + 1 + (i - 1) * 4
+  deadlines[i] = { kind = ARGV[d], ms = tonumber(ARGV[d + 1]), from = ARGV[d + 2], to = ARGV[d + 3] }
+end
+at = at + 1 + #deadlines * 4
+
+-- The run speaks, so it exists: what was abandoned is wanted again.
+local head = redis.call('HMGET', key, 'z', 'W', 'L', 'k')
+if head[1] then
+  redis.call('HDEL', key, 'z')
+  redis.call('PERSIST', box_key(run))
+  if redis.call('LLEN', box_key(run)) > 0 then make_deliverable(run, now) end
+end
+
+-- An old task under this number must never answer the new call.
+local function supersede(n, state, lane, type, id)
+  if state == 'q' or state == 'x' then
+    local consumer = is_claimed(lane, type, id)
+    if consumer then
+      redis.call('HSET', CANCELS, claim_name(lane, id, type), consumer)
+      redis.call('PUBLISH', executor_bell .. consumer, slot .. ' ' .. lane .. ' ' .. id .. ' ' .. type)
+    else
+      redis.call('XDEL', stream_key(lane, type), id)
+    end
+    add_open(run, -1)
+  elseif state == 'd' or state == 'z' then
+    local name = run .. '/' .. string.format('%.0f', n)
+    redis.call('ZREM', DUE, 'd' .. name)
+    redis.call('HDEL', DELAYED, name)
+    if state == 'd' then add_open(run, -1) end
+  elseif state == 't' then
+    redis.call('HDEL', taken_key(run), n)
+  end
+  -- f: the outcome in the box carries the old fingerprint and is dropped by whoever takes it
+end
+
+local codes, reply, added, last_entry = {}, { '' }, 0, '0-0'
+while at + 3 <= #ARGV do
+  local n, type = tonumber(ARGV[at]), types[tonumber(ARGV[at + 2])]
+  local fingerprint, early = string.sub(ARGV[at + 1], 1, 8), #ARGV[at + 1] > 8
+  local state, old, lane, old_type, id = record(run, n)
+  local code = 'q'
+  if state and old ~= fingerprint then
+    supersede(n, state, lane, old_type, id)
+    state = nil
+  end
+  if early then
+    code = 'e'
+  elseif state == 'q' or state == 'd' or state == 'x' or state == 'f' then
+    code = 'q'
+  else
+    local outcome = state == 't' and redis.call('HGET', taken_key(run), n)
+    if outcome then
+      code = 'd'
+      reply[#reply + 1] = outcome
+    else
+      if state == 'z' then redis.call('HDEL', DELAYED, run .. '/' .. string.format('%.0f', n)) end
+      local entry = redis.call('XADD', stream_key('r', type), '*', 'r', run, 'w', common_id, 'n', ARGV[at], 'e', ARGV[at + 3])
+      last_entry = entry
+      write(run, n, 'q', fingerprint, 'r', type, entry)
+      add_open(run, 1)
+      added = added + 1
+    end
+  end
+  codes[#codes + 1] = code
+  at = at + 4
+end
+reply[1] = table.concat(codes)
+
+if added > 0 then
+  redis.call('HSET', key, 'w' .. common_id, common, 'ttl', retention)
+  for _, d in ipairs(deadlines) do
+    -- entry ids may run ahead of the clock as this script read it
+    add_due(now + d.ms, d.kind .. string.match(last_entry, '^%d+') .. ':' .. run .. '/' .. d.from .. '-' .. d.to)
+  end
+  count('enqueued', added)
+end
+
+-- Below the watermark everything is settled for good: records, taken outcomes and
+-- common data go. Bounded per call; the next one goes on.
+if held > 1 then
+  local low, high = tonumber(head[3] or 0), math.floor((held - 1) / PER)
+  high = math.min(high, low + 500)
+  for c = low, high - 1 do
+    redis.call('HDEL', key, 't' .. c)
+    local numbers = {}
+    for n = c * PER + 1, (c + 1) * PER do numbers[#numbers + 1] = n end
+    redis.call('HDEL', taken_key(run), unpack(numbers))
+  end
+  if high > low then redis.call('HSET', key, 'L', high) end
+end
+if added > 0 then
+  local keep, found = {}, false
+  for digest, upto in string.gmatch(head[2] or '', '(%w+)=(%d+);') do
+    local raw = string.gsub(digest, '%x%x', function(h) return string.char(tonumber(h, 16)) end)
+    upto = tonumber(upto)
+    if raw == common_id then
+      found, upto = true, math.max(upto, last)
+    end
+    if upto >= held then
+      keep[#keep + 1] = digest .. '=' .. string.format('%.0f', upto) .. ';'
+    else
+      redis.call('HDEL', key, 'w' .. raw)
+    end
+  end
+  if not found then
+    local digest = string.gsub(common_id, '.', function(c) return string.format('%02x', string.byte(c)) end)
+    keep[#keep + 1] = digest .. '=' .. string.format('%.0f', last) .. ';'
+  end
+  redis.call('HSET', key, 'W', table.concat(keep))
+end
+
+if wave ~= '' then
+  local live, known = live_tokens(run, now), false
+  for _, t in ipairs(live) do
+    if t.wave == wave then known, t.expiry = true, now + window + 1000 end
+  end
+  if not known then live[#live + 1] = { wave = wave, expiry = now + window + 1000, inbox = inbox } end
+  save_tokens(run, live)
+  -- a wave that is dispatched anew is not answered with its former closing
+  redis.call('DEL', closed_key(run .. ':' .. wave))
+  redis.call('HSET', key, 'H', 2 * window)
+  redis.call('ZADD', DUE, 'NX', now + window + 1000, 't' .. run)
+end
+flush()
+
+if added > 0 then
+  redis.call('PUBLISH', BELL, added)
+  local permits, depth = 0, 0
+  for _, p in ipairs(redis.call('HVALS', PERMITS)) do permits = permits + tonumber(p) end
+  for _, type in ipairs(types) do depth = depth + redis.call('XLEN', stream_key('r', type)) end
+  if depth > permits then redis.call('PUBLISH', pool_bell, slot) end
+end
+return reply

@@ -1,0 +1,12 @@
+-- forget.lua: removes a run that is closed and committed, whole: nobody asks for it again.
+-- Guarantee: a run with tasks that are still open is left alone.
+-- KEYS[1] slot prefix
+-- ARGV 1 run
+-- Reply 1 removed | 0 kept
+local run = ARGV[1]
+if tonumber(redis.call('HGET', run_key(run), 'o') or 0) > 0 then return 0 end
+drop_box(run)
+redis.call('DEL', run_key(run), taken_key(run))
+redis.call('ZREM', DELIVERABLE, run)
+redis.call('ZREM', DUE, 't' .. run)
+return 1

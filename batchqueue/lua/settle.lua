@@ -1,0 +1,71 @@
+-- settle.lua: ends claims: finish, retry later, or release.
+-- Guarantee: only the delivery that holds the claim changes anything (the entry leaves
+-- the pending list in the same step, and an entry id is never delivered twice); an
+-- outcome is recorded before anything else happens to it; a task that was superseded,
+-- or whose run is unknown, leaves no trace.
+-- KEYS[1] slot prefix
+-- ARGV 1 inbox prefix  2 dead letters kept
+--      then 14 per claim: action, lost_by, type, lane, id, run, wave, number, fingerprint,
+--      outcome body, delay ms, m, l, h
+--   action F finish | D finish and keep as dead letter | R retry after delay | B release
+--   lost_by: the executor that must have no lease ('' no such condition)
+-- Reply: one letter per claim: s settled | c a cancel made it final | l not this
+-- delivery's claim | d out of the queue, nobody waits | g lost_by is back
+local inbox_prefix, dead_kept = ARGV[1], ARGV[2]
+local now, replies, rung = now_ms(), {}, 0
+
+for i = 3, #ARGV, 14 do
+  local action, lost_by, type, lane, id, run, wave = unpack(ARGV, i, i + 6)
+  local n, fingerprint, body, delay, m, l, h = unpack(ARGV, i + 7, i + 13)
+  n = tonumber(n)
+  local stream, reply = stream_key(lane, type), 's'
+  local guarded = lost_by ~= '' and tonumber(redis.call('ZSCORE', LEASES, lost_by) or 0) > now
+  local flat
+  if not guarded and action ~= 'F' then
+    local r = redis.call('XRANGE', stream, id, id)
+    flat = r[1] and r[1][2]
+  end
+  if guarded then
+    reply = 'g'
+  elseif redis.call('XACK', stream, GROUP, id) == 0 then
+    reply = 'l'
+  else
+    redis.call('XDEL', stream, id)
+    local claim = claim_name(lane, id, type)
+    redis.call('HDEL', CANCELS, claim)
+    redis.call('HDEL', HEARTBEATS, claim)
+    local state, known, _, _, current = record(run, n)
+    if action == 'D' and flat then
+      redis.call('XADD', DEAD, 'MAXLEN', '~', dead_kept, '*', 'type', type, unpack(flat))
+      count('dead', 1)
+    end
+    if known ~= fingerprint or current ~= id or (state ~= 'q' and state ~= 'x') then
+      reply = 'd'
+    elseif action == 'F' or action == 'D' or (state == 'x' and body ~= '') then
+      finish(run, n, fingerprint, wave, body, now)
+      count('finished', 1)
+      if action == 'R' or action == 'B' then reply = 'c' end
+    else
+      local e = flat and fields(flat).e or ''
+      local name = run .. '/' .. string.format('%.0f', n)
+      if redis.call('HEXISTS', run_key(run), 'z') == 1 then
+        redis.call('HSET', DELAYED, name, pack(type, wave, e, m, l, h))
+        write(run, n, 'z', fingerprint, lane, type)
+        add_open(run, -1)
+      elseif action == 'R' then
+        redis.call('HSET', DELAYED, name, pack(type, wave, e, m, l, h))
+        write(run, n, 'd', fingerprint, lane, type)
+        add_due(now + tonumber(delay), 'd' .. name)
+        count('retried', 1)
+      else
+        requeue(run, n, fingerprint, type, wave, e, m, l, h, now)
+        rung = rung + 1
+      end
+    end
+  end
+  replies[#replies + 1] = reply
+end
+flush()
+tell(inbox_prefix)
+if rung > 0 then redis.call('PUBLISH', BELL, rung) end
+return table.concat(replies)

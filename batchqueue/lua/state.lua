@@ -1,0 +1,302 @@
+-- state.lua: the run record's table of tasks. Put before every script of a slot; not a
+-- transition itself.
+--
+-- A run record is the hash run:<run>:
+--   t<k>  table chunk: 32 records of 22 bytes for the numbers 32k+1 .. 32k+32
+--   w<c>  common data of waves, by digest; W  which waves still need which
+--   o     open tasks: added, outcome not yet delivered or taken
+--   k     window tokens "wave=expiry=inbox;"   h  since when outcomes wait for a token
+--   H     longest such wait, ms                b  size of the fixed batch, if any
+--   g     rate gate "tokens|ms"                N  1: never push, the run asks
+--   z     1: abandoned                         A  delivery address that an ask gave
+--   L     lowest chunk that is kept            ttl  retention, ms
+-- A record is state, fingerprint, lane, type index, entry id:
+--   q  in a stream, waiting or claimed    d  delayed           x  claimed, cancel asked
+--   f  finished, outcome in the box       t  outcome taken     a  outcome acknowledged
+--   z  parked: its run was abandoned before it was claimed
+
+local WIDTH, PER = 22, 32
+local BLANK = string.rep('\0', WIDTH)
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- big-endian unsigned integers; the struct library is not everywhere
+local function pack_int(v, bytes)
+  local out = {}
+  for i = bytes, 1, -1 do
+    out[i] = string.char(v % 256)
+    v = math.floor(v / 256)
+  end
+  return table.concat(out)
+end
+
+local function unpack_int(s, from, to)
+  local v = 0
+  for i = from, to do v = v * 256 + string.byte(s, i) end
+  return v
+end
+
+-- Types are numbered per slot, in the order they were first seen.
+local type_list, type_at
+local function load_types()
+  if type_list then return end
+  type_list, type_at = redis.call('LRANGE', TYPES, 0, -1), {}
+  for i, t in ipairs(type_list) do type_at[t] = i end
+end
+
+local function type_index(name)
+  load_types()
+  local i = type_at[name]
+  if not i then
+    redis.call('RPUSH', TYPES, name)
+    i = #type_list + 1
+    type_list[i], type_at[name] = name, i
+  end
+  return i
+end
+
+local function type_name(index)
+  load_types()
+  return type_list[index]
+end
+
+-- Chunks are read once and written once per script: neighbours share them.
+local chunks = {}
+
+local function chunk_of(run, n)
+  local field = 't' .. math.floor((n - 1) / PER)
+  local id = run .. '\0' .. field
+  local c = chunks[id]
+  if not c then
+    local raw = redis.call('HGET', run_key(run), field) or ''
+    c = { run = run, field = field, dirty = false }
+    for i = 1, #raw, WIDTH do c[#c + 1] = string.sub(raw, i, i + WIDTH - 1) end
+    chunks[id] = c
+  end
+  return c
+end
+
+-- record returns state, fingerprint, lane, type, entry id; nil if the number is unknown
+local function record(run, n)
+  local r = chunk_of(run, n)[(n - 1) % PER + 1]
+  if not r or r == BLANK then return nil end
+  local id = string.format('%.0f-%.0f', unpack_int(r, 13, 18), unpack_int(r, 19, 22))
+  return string.sub(r, 1, 1), string.sub(r, 2, 9), string.sub(r, 10, 10), type_name(unpack_int(r, 11, 12)), id
+end
+
+local function write(run, n, state, fingerprint, lane, type, id)
+  local c, i = chunk_of(run, n), (n - 1) % PER + 1
+  while #c < i - 1 do c[#c + 1] = BLANK end
+  local ms, seq = string.match(id or '0-0', '(%d+)-(%d+)')
+  c[i] = state .. fingerprint .. lane .. pack_int(type_index(type), 2)
+    .. pack_int(tonumber(ms), 6) .. pack_int(tonumber(seq), 4)
+  c.dirty = true
+end
+
+-- set_state changes the state and nothing else
+local function set_state(run, n, state)
+  local c, i = chunk_of(run, n), (n - 1) % PER + 1
+  c[i] = state .. string.sub(c[i], 2)
+  c.dirty = true
+end
+
+local opened = {}
+local function add_open(run, delta) opened[run] = (opened[run] or 0) + delta end
+
+-- flush writes what record, write and add_open gathered; every script that changes
+-- records ends with it. A run without open tasks lives for its retention.
+local function flush()
+  for _, c in pairs(chunks) do
+    if c.dirty then redis.call('HSET', run_key(c.run), c.field, table.concat(c)) end
+  end
+  for run, delta in pairs(opened) do
+    local key = run_key(run)
+    local open = redis.call('HINCRBY', key, 'o', delta)
+    if open <= 0 then
+      redis.call('PEXPIRE', key, redis.call('HGET', key, 'ttl') or 120000)
+    elseif delta > 0 then
+      redis.call('PERSIST', key)
+    end
+  end
+  chunks, opened = {}, {}
+end
+
+local function count(name, delta)
+  if delta ~= 0 then redis.call('HINCRBY', COUNTERS, name, delta) end
+end
+
+-- drop_box removes a run's undelivered outcomes and takes them off the counts
+local function drop_box(run)
+  local bytes, box = 0, redis.call('LRANGE', box_key(run), 0, -1)
+  for _, e in ipairs(box) do bytes = bytes + #e end
+  count('outbox', -#box)
+  count('outbox_bytes', -bytes)
+  redis.call('DEL', box_key(run))
+end
+
+-- Window tokens.
+local function live_tokens(run, now)
+  local live, raw = {}, redis.call('HGET', run_key(run), 'k')
+  if raw then
+    for wave, expiry, inbox in string.gmatch(raw, '([^=;]+)=(%d+)=([^;]*);') do
+      if tonumber(expiry) > now then
+        live[#live + 1] = { wave = wave, expiry = tonumber(expiry), inbox = inbox }
+      end
+    end
+  end
+  return live
+end
+
+local function save_tokens(run, live)
+  local out = {}
+  for i, t in ipairs(live) do out[i] = t.wave .. '=' .. string.format('%.0f', t.expiry) .. '=' .. t.inbox .. ';' end
+  if #out > 0 then
+    redis.call('HSET', run_key(run), 'k', table.concat(out))
+  else
+    redis.call('HDEL', run_key(run), 'k')
+  end
+end
+
+-- make_deliverable puts the run's outcomes before the Deliverer, unless the run takes no
+-- pushes. A run that is there already (waiting, or with a batch under way) stays as it is.
+local function make_deliverable(run, at)
+  local flags = redis.call('HMGET', run_key(run), 'z', 'N')
+  if flags[1] or flags[2] then return end
+  if redis.call('ZADD', DELIVERABLE, 'NX', at, run) == 1 then
+    redis.call('PUBLISH', DELIVER_BELL, '')
+  end
+end
+
+-- An outcome in a box is "<number>:" fingerprint(8) wave(8) body.
+local function parse_outcome(e)
+  local colon = string.find(e, ':', 1, true)
+  return tonumber(string.sub(e, 1, colon - 1)), string.sub(e, colon + 1, colon + 8), string.sub(e, colon + 9, colon + 16)
+end
+
+-- finish records an outcome: the transition to f. The caller has checked the record.
+local told = {}
+local function finish(run, n, fingerprint, wave, body, now)
+  set_state(run, n, 'f')
+  local e = string.format('%.0f:', n) .. fingerprint .. wave .. body
+  redis.call('RPUSH', box_key(run), e)
+  count('outbox', 1)
+  count('outbox_bytes', #e)
+  local tokens = live_tokens(run, now)
+  if #tokens == 0 then
+    make_deliverable(run, now)
+  else
+    redis.call('HSETNX', run_key(run), 'h', string.format('%.0f', now))
+    for _, t in ipairs(tokens) do
+      if t.inbox ~= '' then
+        told[t.inbox] = told[t.inbox] or {}
+        told[t.inbox][run] = told[t.inbox][run] or {}
+        table.insert(told[t.inbox][run], string.format('%.0f', n))
+      end
+    end
+  end
+  if redis.call('HEXISTS', run_key(run), 'z') == 1 then redis.call('PEXPIRE', box_key(run), 960000) end
+end
+
+-- tell wakes the processes that wait in a window, once per run
+local function tell(inbox_prefix)
+  for inbox, runs in pairs(told) do
+    for run, numbers in pairs(runs) do
+      redis.call('PUBLISH', inbox_prefix .. inbox, run .. ' ' .. table.concat(numbers, ','))
+    end
+  end
+end
+
+-- Entries outside a stream are netstrings.
+local function pack(...)
+  local out = {}
+  for i, s in ipairs({ ... }) do out[i] = #s .. ':' .. s end
+  return table.concat(out)
+end
+
+local function unpack_fields(s)
+  local out, at = {}, 1
+  while at <= #s do
+    local colon = string.find(s, ':', at, true)
+    local len = tonumber(string.sub(s, at, colon - 1))
+    out[#out + 1] = string.sub(s, colon + 1, colon + len)
+    at = colon + len + 1
+  end
+  return out
+end
+
+-- fields turns a stream entry's flat list into a table
+local function fields(flat)
+  local out = {}
+  for i = 1, #flat, 2 do out[flat[i]] = flat[i + 1] end
+  return out
+end
+
+local function claim_name(lane, id, type) return lane .. id .. '/' .. type end
+
+-- is_claimed asks the pending list, the only place that knows
+local function is_claimed(lane, type, id)
+  local p = redis.pcall('XPENDING', stream_key(lane, type), GROUP, id, id, 1)
+  if p and not p.err and p[1] then return p[1][2] end
+  return nil
+end
+
+local function add_entry(lane, type, ...)
+  local stream = stream_key(lane, type)
+  if redis.call('EXISTS', stream) == 0 then
+    redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
+  end
+  return redis.call('XADD', stream, '*', ...)
+end
+
+-- wake_due tells the slot's leader when something became the first thing due
+local function add_due(at, member)
+  redis.call('ZADD', DUE, at, member)
+  if redis.call('ZRANGE', DUE, 0, 0)[1] == member then redis.call('PUBLISH', DELIVER_BELL, 'due') end
+end
+
+-- arm_deadlines sets a re-added task's waiting deadlines, from its metadata
+-- m = "attempt:losses:alone:scheduled_ms:schedule_to_start_ms:close_at_ms"
+-- at is the entry's own time: entry ids may run ahead of the clock as this script read it
+local function arm_deadlines(run, n, m, now, at)
+  local start, close = string.match(m, '^[^:]*:[^:]*:[^:]*:[^:]*:(%d+):(%d+)')
+  local range = string.format('%s:%s/%.0f-%.0f', at, run, n, n)
+  if tonumber(start or 0) > 0 then add_due(now + tonumber(start), 's' .. range) end
+  if tonumber(close or 0) > 0 then add_due(tonumber(close), 'c' .. range) end
+end
+
+-- requeue puts a task that was claimed before in front again: the front lane, or the
+-- list of its level for one that was lost with its executor twice or more.
+local function requeue(run, n, fingerprint, type, wave, e, m, l, h, now)
+  local losses = tonumber(string.match(m, '^[^:]*:(%d+)') or 0)
+  local number, at = string.format('%.0f', n), '0'
+  if losses >= 2 then
+    local level = math.min(losses, 4) - 1
+    redis.call('RPUSH', suspects_key(level .. ':' .. type), pack(run, wave, number, e, m, l, h, fingerprint))
+    write(run, n, 'q', fingerprint, 's', type)
+  else
+    local id = add_entry('f', type, 'r', run, 'w', wave, 'n', number, 'e', e, 'm', m, 'l', l, 'h', h)
+    write(run, n, 'q', fingerprint, 'f', type, id)
+    at = string.match(id, '^%d+')
+  end
+  arm_deadlines(run, n, m, now, at)
+end
+
+-- entries_reply gives claimed entries with the common data they refer to
+local function entries_reply(entries)
+  local seen, commons, out = {}, {}, {}
+  for _, e in ipairs(entries) do
+    local f = fields(e.flat)
+    local key = (f.r or '') .. '\0' .. (f.w or '')
+    if f.r and f.w and not seen[key] then
+      seen[key] = true
+      commons[#commons + 1] = f.r
+      commons[#commons + 1] = f.w
+      commons[#commons + 1] = redis.call('HGET', run_key(f.r), 'w' .. f.w) or ''
+    end
+    out[#out + 1] = { e.type, e.lane, e.id, e.flat, e.executor or '', e.heartbeat or '' }
+  end
+  return commons, out
+end

@@ -1,0 +1,103 @@
+package batchqueue
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Logger is what the queue logs to; Temporal's log.Logger satisfies it.
+type Logger interface {
+	Debug(msg string, keyvals ...any)
+	Info(msg string, keyvals ...any)
+	Warn(msg string, keyvals ...any)
+	Error(msg string, keyvals ...any)
+}
+
+// Options configure a Queue. Only Namespace is required.
+type Options struct {
+	// Namespace separates queues that share a Redis; for Slipstream it is the Temporal
+	// namespace.
+	Namespace string
+	// KeyPrefix separates Temporal clusters that share a Redis. Default "slipstream".
+	// It must not contain braces.
+	KeyPrefix string
+	// Lease is how long an executor that says nothing keeps its claims. Default 5 s, at
+	// least 1 s. All processes of a namespace must use the same value.
+	Lease time.Duration
+	// Slots is the number of slots of a pool that has no stored configuration.
+	// Default 4, at most 1,024. Stored configuration wins (see SetConfig).
+	Slots int
+	// Logger gets the queue's messages. Default: none.
+	Logger Logger
+}
+
+// Queue is a set of pools of one namespace in one Redis. It is safe for concurrent
+// use. It owns no goroutines: executors and inboxes do.
+type Queue struct {
+	rdb     redis.UniversalClient
+	opts    Options
+	keys    keys
+	log     Logger
+	scripts *scripts
+	configs *configCache
+}
+
+// New returns a Queue over rdb, which stays the caller's to close. It does not talk to
+// Redis (see Check). Errors match ErrInvalid and name the option.
+func New(rdb redis.UniversalClient, o Options) (*Queue, error) {
+	if rdb == nil {
+		return nil, fmt.Errorf("batchqueue: redis client is nil: %w", ErrInvalid)
+	}
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	q := &Queue{rdb: rdb, opts: o, keys: newKeys(o.KeyPrefix, o.Namespace), log: o.Logger, scripts: newScripts()}
+	q.configs = newConfigCache(q)
+	return q, nil
+}
+
+const (
+	defaultKeyPrefix = "slipstream"
+	defaultLease     = 5 * time.Second
+	minLease         = time.Second
+)
+
+func (o Options) withDefaults() (Options, error) {
+	if o.KeyPrefix == "" {
+		o.KeyPrefix = defaultKeyPrefix
+	}
+	if o.Lease == 0 {
+		o.Lease = defaultLease
+	}
+	if o.Slots == 0 {
+		o.Slots = defaultSlots
+	}
+	if o.Logger == nil {
+		o.Logger = silence{}
+	}
+	switch {
+	case o.Namespace == "":
+		return o, fmt.Errorf("batchqueue: Options.Namespace is empty: give the Temporal namespace: %w", ErrInvalid)
+	case strings.ContainsAny(o.KeyPrefix, "{}"):
+		return o, fmt.Errorf("batchqueue: Options.KeyPrefix is %q: braces would move the cluster hash tag, leave them out: %w", o.KeyPrefix, ErrInvalid)
+	case o.Lease < minLease:
+		return o, fmt.Errorf("batchqueue: Options.Lease is %v: give at least %v, a stalled process must not lose its work: %w", o.Lease, minLease, ErrInvalid)
+	case o.Slots < 1 || o.Slots > maxSlots:
+		return o, fmt.Errorf("batchqueue: Options.Slots is %d: give 1 to %d: %w", o.Slots, maxSlots, ErrInvalid)
+	}
+	return o, nil
+}
+
+// silence is the default logger.
+type silence struct{}
+
+func (silence) Debug(string, ...any) {}
+func (silence) Info(string, ...any)  {}
+func (silence) Warn(string, ...any)  {}
+func (silence) Error(string, ...any) {}
+
+var _ slotStore = (*Queue)(nil)

@@ -1,0 +1,293 @@
+package batchqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// deadLettersKept bounds the dead letters of a slot.
+const deadLettersKept = 10000
+
+func (q *Queue) claim(ctx context.Context, pool string, slot int, r claimRequest) (claimReply, error) {
+	args := []any{r.executor, milliseconds(r.lease), r.count, r.bytes, r.outboxLimit, r.suspects[0], r.suspects[1], r.suspects[2]}
+	for _, t := range r.types {
+		args = append(args, t)
+	}
+	reply, err := q.scripts.run(ctx, q.rdb, call{claimScript, q.keys.slot(pool, slot), args})[0].Slice()
+	if err != nil {
+		return claimReply{}, fmt.Errorf("claim from pool %q slot %d: %w", pool, slot, unavailable(err))
+	}
+	flag := number(reply[0])
+	claims, err := q.readEntries(ctx, pool, slot, reply)
+	out := claimReply{more: flag == 1, blocked: flag == -1}
+	for _, c := range claims {
+		out.deliveries = append(out.deliveries, c.delivery)
+	}
+	return out, err
+}
+
+// readEntries turns a claim reply into deliveries. An entry that cannot be decoded
+// becomes a dead letter; one of a newer format is released for newer executors.
+func (q *Queue) readEntries(ctx context.Context, pool string, slot int, reply []any) ([]lostClaim, error) {
+	commons := map[string]commonData{}
+	broken := map[string]error{}
+	flat, _ := reply[1].([]any)
+	for i := 0; i+2 < len(flat); i += 3 {
+		key := text(flat[i]) + "\x00" + text(flat[i+1])
+		commons[key], broken[key] = decodeCommon([]byte(text(flat[i+2])))
+	}
+	entries, _ := reply[2].([]any)
+	out := make([]lostClaim, 0, len(entries))
+	for _, e := range entries {
+		parts, _ := e.([]any)
+		if len(parts) < 6 {
+			return out, fmt.Errorf("claim reply with an entry of %d parts: %w", len(parts), ErrInvalid)
+		}
+		d := &Delivery{Pool: pool, slot: slot, Type: text(parts[0]), lane: lane(text(parts[1])[0]), entry: text(parts[2])}
+		fields := map[string]string{}
+		list, _ := parts[3].([]any)
+		for i := 0; i+1 < len(list); i += 2 {
+			fields[text(list[i])] = text(list[i+1])
+		}
+		key := fields["r"] + "\x00" + fields["w"]
+		err := broken[key]
+		if err == nil {
+			err = d.decode(fields, commons[key])
+		}
+		if hb := text(parts[5]); hb != "" {
+			d.Heartbeat = []byte(hb)
+		}
+		if err != nil {
+			q.setAside(ctx, pool, d, fields, err)
+			continue
+		}
+		out = append(out, lostClaim{delivery: d, executor: text(parts[4])})
+	}
+	return out, nil
+}
+
+// decode fills the delivery from a stream entry.
+func (d *Delivery) decode(f map[string]string, common commonData) (err error) {
+	if d.Run, err = decodeRun(f["r"]); err != nil {
+		return err
+	}
+	if d.Number, err = strconv.ParseUint(f["n"], 10, 64); err != nil {
+		return errUndecodable("task number", f["n"])
+	}
+	fingerprint, option, payload, err := decodeEntry([]byte(f["e"]))
+	if err != nil {
+		return err
+	}
+	if option >= len(common.options) {
+		return fmt.Errorf("task %d has option %d of %d: %w", d.Number, option, len(common.options), ErrInvalid)
+	}
+	m, err := parseMetadata(f["m"])
+	if err != nil {
+		return err
+	}
+	d.wave, d.Fingerprint, d.Payload = f["w"], fingerprint, payload
+	d.Options, d.Common = common.options[option], common.user
+	d.Attempt, d.losses, d.alone = m.attempt, m.losses, m.alone
+	ms, _, _ := strings.Cut(d.entry, "-")
+	at, _ := strconv.ParseInt(ms, 10, 64)
+	d.AttemptScheduledAt = time.UnixMilli(at)
+	d.ScheduledAt = d.AttemptScheduledAt
+	if m.scheduledMS > 0 {
+		d.ScheduledAt = time.UnixMilli(m.scheduledMS)
+	}
+	if l := f["l"]; l != "" {
+		d.LastFailure = []byte(l)
+	}
+	if h := f["h"]; h != "" {
+		d.Heartbeat = []byte(h)
+	}
+	return nil
+}
+
+// setAside handles a claim that this code cannot run.
+func (q *Queue) setAside(ctx context.Context, pool string, d *Delivery, f map[string]string, cause error) {
+	action, body := byte('D'), encodeOutcome(&Outcome{Kind: KindPoison, Retry: RetryNonRetryable})
+	var newer unknownVersionError
+	if errors.As(cause, &newer) {
+		action, body = byte(actionRelease), nil
+	}
+	args := []any{q.keys.inboxPrefix(), deadLettersKept, string(action), "", d.Type, string(rune(d.lane)), d.entry,
+		f["r"], f["w"], max(1, number(f["n"])), first8(f["e"]), body, 0, f["m"], f["l"], f["h"]}
+	_, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, d.slot), args...)
+	q.log.Error("slipstream: cannot decode a task", "pool", pool, "slot", d.slot, "type", d.Type, "entry", d.entry,
+		"dead", action == 'D', "cause", cause, "error", err)
+}
+
+// first8 is the fingerprint at the front of an entry that may be damaged.
+func first8(s string) string {
+	if len(s) >= 8 {
+		return s[:8]
+	}
+	return s + strings.Repeat("\x00", 8-len(s))
+}
+
+func (q *Queue) settle(ctx context.Context, pool string, slot int, batch []settlement) ([]settleReply, error) {
+	if len(batch) == 0 {
+		return nil, nil
+	}
+	args := make([]any, 0, 2+14*len(batch))
+	args = append(args, q.keys.inboxPrefix(), deadLettersKept)
+	for i := range batch {
+		s := &batch[i]
+		d := s.d
+		action := byte(s.action)
+		if s.action == actionFinish && s.outcome.Kind == KindPoison {
+			action = 'D'
+		}
+		var body []byte
+		if s.outcome.Kind != 0 {
+			body = encodeOutcome(&s.outcome)
+		}
+		meta := metadata{
+			attempt: s.attempt, losses: s.losses, alone: s.alone, scheduledMS: d.ScheduledAt.UnixMilli(),
+			scheduleToStartMS: milliseconds(d.Options.ScheduleToStart),
+		}
+		if d.Options.ScheduleToClose > 0 {
+			meta.closeAtMS = meta.scheduledMS + milliseconds(d.Options.ScheduleToClose)
+		}
+		args = append(args, string(action), s.lostBy, d.Type, string(rune(d.lane)), d.entry, encodeRun(d.Run), d.wave,
+			d.Number, fingerprintBytes(d.Fingerprint), body, milliseconds(s.delay), meta.String(), s.lastFailure, s.heartbeat)
+	}
+	reply, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, slot), args...)
+	if err != nil {
+		return nil, fmt.Errorf("settle %d tasks in pool %q slot %d: %w", len(batch), pool, slot, unavailable(err))
+	}
+	letters := text(reply)
+	out := make([]settleReply, len(letters))
+	for i := range letters {
+		out[i] = settleReply(letters[i])
+	}
+	return out, nil
+}
+
+func claimName(r claimRef) string { return string(rune(r.lane)) + r.entry + "/" + r.typ }
+
+func parseClaimName(slot int, s string) (claimRef, bool) {
+	entry, typ, ok := strings.Cut(s, "/")
+	if !ok || len(entry) < 2 {
+		return claimRef{}, false
+	}
+	return claimRef{slot: slot, typ: typ, lane: lane(entry[0]), entry: entry[1:]}, true
+}
+
+func (q *Queue) extend(ctx context.Context, pool string, slots []int, executor string, lease time.Duration, heartbeats map[claimRef][]byte) ([]claimRef, error) {
+	calls := make([]call, len(slots))
+	for i, slot := range slots {
+		args := []any{executor, milliseconds(lease)}
+		for ref, details := range heartbeats {
+			if ref.slot == slot {
+				args = append(args, claimName(ref), details)
+			}
+		}
+		calls[i] = call{extendScript, q.keys.slot(pool, slot), args}
+	}
+	var out []claimRef
+	for i, cmd := range q.scripts.run(ctx, q.rdb, calls...) {
+		names, err := cmd.StringSlice()
+		if err != nil {
+			return out, fmt.Errorf("extend lease of executor %q in pool %q slot %d: %w", executor, pool, slots[i], unavailable(err))
+		}
+		for _, name := range names {
+			if ref, ok := parseClaimName(slots[i], name); ok {
+				out = append(out, ref)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (q *Queue) audit(ctx context.Context, pool string, slot int, executor string) ([]claimRef, error) {
+	names, err := q.scripts.run(ctx, q.rdb, call{auditScript, q.keys.slot(pool, slot), []any{executor}})[0].StringSlice()
+	if err != nil {
+		return nil, fmt.Errorf("audit claims of executor %q in pool %q slot %d: %w", executor, pool, slot, unavailable(err))
+	}
+	out := make([]claimRef, 0, len(names))
+	for _, name := range names {
+		if ref, ok := parseClaimName(slot, name); ok {
+			out = append(out, ref)
+		}
+	}
+	return out, nil
+}
+
+func (q *Queue) adopt(ctx context.Context, pool string, executor string, refs []claimRef) ([]*Delivery, error) {
+	bySlot := map[int][]any{}
+	for _, r := range refs {
+		if bySlot[r.slot] == nil {
+			bySlot[r.slot] = []any{executor}
+		}
+		bySlot[r.slot] = append(bySlot[r.slot], string(rune(r.lane)), r.entry, r.typ)
+	}
+	var out []*Delivery
+	for slot, args := range bySlot {
+		reply, err := q.scripts.run(ctx, q.rdb, call{adoptScript, q.keys.slot(pool, slot), args})[0].Slice()
+		if err != nil {
+			return out, fmt.Errorf("adopt %d claims in pool %q slot %d: %w", len(refs), pool, slot, unavailable(err))
+		}
+		claims, err := q.readEntries(ctx, pool, slot, reply)
+		if err != nil {
+			return out, err
+		}
+		for _, c := range claims {
+			out = append(out, c.delivery)
+		}
+	}
+	return out, nil
+}
+
+func (q *Queue) dropLease(ctx context.Context, pool string, slot int, executor string) error {
+	if err := q.rdb.ZRem(ctx, q.keys.slot(pool, slot)+suffixLeases, executor).Err(); err != nil {
+		return fmt.Errorf("drop lease of executor %q in pool %q slot %d: %w", executor, pool, slot, unavailable(err))
+	}
+	return nil
+}
+
+func (q *Queue) lost(ctx context.Context, pool string, slot, limit int) ([]lostClaim, bool, error) {
+	reply, err := q.scripts.run(ctx, q.rdb, call{lostScript, q.keys.slot(pool, slot), []any{limit}})[0].Slice()
+	if err != nil {
+		return nil, false, fmt.Errorf("look for lost claims in pool %q slot %d: %w", pool, slot, unavailable(err))
+	}
+	claims, err := q.readEntries(ctx, pool, slot, reply)
+	return claims, number(reply[0]) == 1, err
+}
+
+func (q *Queue) due(ctx context.Context, pool string, slot int) (time.Duration, error) {
+	const page = 200
+	reply, err := q.scripts.one(ctx, q.rdb, dueScript, q.keys.slot(pool, slot), page, q.keys.inboxPrefix())
+	if err != nil {
+		return 0, fmt.Errorf("move due tasks in pool %q slot %d: %w", pool, slot, unavailable(err))
+	}
+	if ms := number(reply); ms >= 0 {
+		return time.Duration(ms) * time.Millisecond, nil
+	}
+	return -1, nil
+}
+
+func (q *Queue) lead(ctx context.Context, pool string, slot int, executor string, ttl time.Duration) (bool, error) {
+	reply, err := q.scripts.one(ctx, q.rdb, leadScript, q.keys.slot(pool, slot), executor, milliseconds(ttl))
+	if err != nil {
+		return false, fmt.Errorf("lead pool %q slot %d: %w", pool, slot, unavailable(err))
+	}
+	return number(reply) == 1, nil
+}
+
+func (q *Queue) resign(ctx context.Context, pool string, slot int, executor string) error {
+	if _, err := q.scripts.one(ctx, q.rdb, resignScript, q.keys.slot(pool, slot), executor); err != nil {
+		return fmt.Errorf("resign from pool %q slot %d: %w", pool, slot, unavailable(err))
+	}
+	return nil
+}
+
+// isNil tells an absent key from an error.
+func isNil(err error) bool { return errors.Is(err, redis.Nil) }

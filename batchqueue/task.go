@@ -1,0 +1,240 @@
+package batchqueue
+
+import (
+	"context"
+	"time"
+)
+
+// TaskOptions are what the queue itself needs to know about a task: its deadlines
+// and its retry policy. Tasks with equal options share one stored copy.
+//
+// Durations are rounded up to milliseconds. Zero means "no limit" for the four
+// time-outs and for MaximumAttempts.
+type TaskOptions struct {
+	// ScheduleToStart limits the wait for an executor, anew for each attempt. It is
+	// never retried.
+	ScheduleToStart time.Duration
+	// ScheduleToClose limits the task's whole life, retries included.
+	ScheduleToClose time.Duration
+	// StartToClose limits one attempt. The executor enforces it.
+	StartToClose time.Duration
+	// Heartbeat limits the time between two heartbeats of an attempt.
+	Heartbeat time.Duration
+	Retry     RetryPolicy
+}
+
+// RetryPolicy says when a failed attempt is followed by another. The zero value
+// retries for ever: 1 s, 2 s, 4 s and so on up to 100 s, each with jitter.
+type RetryPolicy struct {
+	// InitialInterval is the wait after the first failure; 0 means 1 s.
+	InitialInterval time.Duration
+	// BackoffCoefficient multiplies the wait after each failure; 0 means 2.
+	BackoffCoefficient float64
+	// MaximumInterval caps the wait; 0 means 100 times InitialInterval.
+	MaximumInterval time.Duration
+	// MaximumAttempts counts the first attempt too; 0 means no limit. With 1, a task
+	// that was claimed once is never started again, whatever happens.
+	MaximumAttempts int
+}
+
+// Task is one unit of work to enqueue.
+type Task struct {
+	// Number is the task's number within its run, from 1. Numbers are given once.
+	Number uint64
+	// Fingerprint is a digest of what is asked. An enqueue of a known number with
+	// another fingerprint supersedes the old task; with the same it changes nothing.
+	Fingerprint uint64
+	// Type routes the task to executors that handle it. Up to 1,000 bytes.
+	Type string
+	// Payload is opaque to the queue.
+	Payload []byte
+	Options TaskOptions
+	// Early is true when the caller already holds this task's outcome: it was
+	// delivered before the caller asked. The answer then is AnswerEarly, and nothing
+	// is added.
+	Early bool
+}
+
+// Wave is a set of tasks of one run that are enqueued together.
+type Wave struct {
+	// Run owns the tasks. All tasks of a run live in one slot of the pool. Up to
+	// 1,000 bytes.
+	Run string
+	// ID names the wave within the run, for its window.
+	ID uint64
+	// Common is stored once and handed to every executor and to the Deliverer with
+	// the tasks: address, headers, trace. Opaque to the queue.
+	Common []byte
+	Tasks  []Task
+	// HeldBelow is the run's low watermark: every number below it is settled for
+	// good, its record is trimmed.
+	HeldBelow uint64
+	// Window keeps the wave's outcomes from the outbox for this long, so that
+	// CloseWindow can take them. 0 means none.
+	Window time.Duration
+	// Inbox is the waiting process's ID (see Queue.Inbox); it is told of finished
+	// tasks while the window is open.
+	Inbox string
+	// Retention is how long the run's record and outcomes that were taken are kept
+	// after its last task ended; 0 means 2 minutes, the least.
+	Retention time.Duration
+	// Slot is where the run is known to live, for a repeated enqueue; -1 when unknown.
+	Slot int
+}
+
+// AnswerState is what Enqueue or Ask found for a task.
+type AnswerState uint8
+
+const (
+	// AnswerQueued: the task is in the queue (added now or before); its outcome will
+	// be delivered, or taken by CloseWindow or Ask.
+	AnswerQueued AnswerState = iota + 1
+	// AnswerDone: the task ended before and its outcome was taken; here it is again.
+	AnswerDone
+	// AnswerEarly: the caller already holds the outcome.
+	AnswerEarly
+	// AnswerUnsure: Redis did not answer; the task may or may not have been added.
+	AnswerUnsure
+	// AnswerNotHere (Ask only): never seen, delivered, expired, or known with another
+	// fingerprint.
+	AnswerNotHere
+	// AnswerRefused (Enqueue only): Redis is full (error matches ErrFull) or the task
+	// is over a limit; it was not added.
+	AnswerRefused
+)
+
+// Answer is the queue's word on one task.
+type Answer struct {
+	Number  uint64
+	State   AnswerState
+	Outcome *Outcome // for AnswerDone
+	Err     error    // for AnswerUnsure and AnswerRefused
+}
+
+// Kind says how a task ended.
+type Kind uint8
+
+// The kinds of outcome. The numbers are stored in Redis and never change.
+const (
+	KindCompleted Kind = iota + 1
+	KindFailed
+	KindCanceled
+	KindScheduleToStart
+	KindScheduleToClose
+	KindStartToClose
+	KindHeartbeat
+	// KindPoison: executors died with the task too often.
+	KindPoison
+)
+
+// RetryState says why a task that did not complete was not tried again. The values
+// are those of Temporal's RetryState enumeration.
+type RetryState int32
+
+// The retry states the queue can report.
+const (
+	RetryUnspecified     RetryState = 0
+	RetryNonRetryable    RetryState = 2
+	RetryTimeout         RetryState = 3
+	RetryMaximumAttempts RetryState = 4
+	RetryPolicyNotSet    RetryState = 5
+	RetryCancelRequested RetryState = 7
+)
+
+// Outcome is how one task ended.
+type Outcome struct {
+	Number      uint64
+	Fingerprint uint64
+	Kind        Kind
+	Retry       RetryState
+	// Attempt is the number of the last attempt that started; 0 if none did.
+	Attempt int
+	// Executor is the identity given by the last attempt's executor.
+	Executor string
+	// Payload is what the handler returned: the result, or the failure.
+	Payload []byte
+	// LastFailure is the failure of the attempt before, for time-outs.
+	LastFailure []byte
+	// Details are the last heartbeat details, for time-outs.
+	Details []byte
+}
+
+// Delivery is a claimed task as a handler sees it.
+type Delivery struct {
+	Pool        string
+	Run         string
+	Number      uint64
+	Fingerprint uint64
+	Type        string
+	Payload     []byte
+	Common      []byte
+	Options     TaskOptions
+	// Attempt is 1 for the first.
+	Attempt int
+	// ScheduledAt is when the task was enqueued, AttemptScheduledAt when this attempt
+	// became due; by Redis's clock.
+	ScheduledAt        time.Time
+	AttemptScheduledAt time.Time
+	// LastFailure and Heartbeat come from the attempt before.
+	LastFailure []byte
+	Heartbeat   []byte
+
+	// losses counts executors lost with this task, alone those lost while it was the
+	// only task of its executor.
+	losses, alone int
+	// Where the claim stands: the pending list of this entry is the only ownership.
+	slot  int
+	lane  lane
+	entry string
+	wave  string
+	// heartbeat carries details recorded by the handler; set by the executor.
+	heartbeat func(details []byte)
+}
+
+// RecordHeartbeat tells the queue that the handler is alive, with opaque details for
+// the next attempt. It costs no Redis call: details travel with the next lease
+// extension. Safe for concurrent use.
+func (d *Delivery) RecordHeartbeat(details []byte) {
+	if d.heartbeat != nil {
+		d.heartbeat(details)
+	}
+}
+
+// Result is what a handler decided.
+type Result struct {
+	// Kind is KindCompleted, KindFailed or KindCanceled.
+	Kind    Kind
+	Payload []byte
+	// NonRetryable ends a failed task whatever its policy says.
+	NonRetryable bool
+	// NextRetryDelay overrides the policy's interval once; 0 means no override.
+	NextRetryDelay time.Duration
+}
+
+// Handler runs one attempt. ctx ends at the attempt's deadline, when the task is
+// canceled (context.Cause is ErrCanceled), when the claim is lost (ErrLeaseLost) or
+// when the executor's drain time is over (ErrStopping). A handler that ignores ctx
+// keeps its permit until it returns, but the outcome is reported without it.
+// A panic is not recovered here: the Handler must do that.
+type Handler func(ctx context.Context, d *Delivery) Result
+
+// Batch is what one signal carries: outcomes of one run, fixed in the outbox. A batch
+// that is sent again is equal to the byte.
+type Batch struct {
+	Pool string
+	Slot int
+	Run  string
+	// ID is a digest of the identities in the batch, the same for each sending.
+	ID string
+	// Common is the Common of the first outcome's wave.
+	Common []byte
+	// Redirect is the delivery address that Ask gave, if any; opaque.
+	Redirect []byte
+	Outcomes []Outcome
+}
+
+// DeliverFunc sends a batch. nil means acknowledged: the outcomes leave the outbox.
+// An error that matches ErrRunGone abandons the run's tasks; ErrRunDeaf stops pushing
+// to the run, its outcomes wait for Ask; any other error is retried with back-off.
+// It is called concurrently, for one batch of a run at a time.
+type DeliverFunc func(ctx context.Context, b *Batch) error

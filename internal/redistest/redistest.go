@@ -1,0 +1,138 @@
+// Package redistest starts Redis servers for tests: real ones where redis-server is
+// installed, miniredis where a test says that it will do.
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+)
+
+// Server is a redis-server child process that a test owns.
+type Server struct {
+	Addr string
+
+	t    testing.TB
+	port int
+	dir  string
+	args []string
+
+	mu  sync.Mutex // protects cmd
+	cmd *exec.Cmd
+}
+
+// Start starts a redis-server on a free port with its data in a temporary folder, and
+// stops it when the test ends. Without redis-server the test is skipped, but fails if CI
+// is set: a green run in which nothing was tested is worse than a red one. args are
+// added to the command line.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("redis-server is not installed: run `make setup` (Debian: apt-get install redis-server)")
+		}
+		t.Skip("redis-server is not installed: run `make setup`")
+	}
+	s := &Server{t: t, port: freePort(t), dir: t.TempDir(), args: args}
+	s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))
+	s.Restart()
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// URL is the server's address as redis.ParseURL takes it.
+func (s *Server) URL() string { return "redis://" + s.Addr + "/0" }
+
+// Client returns a client that is closed when the test ends.
+func (s *Server) Client() *redis.Client {
+	c := redis.NewClient(&redis.Options{Addr: s.Addr, ContextTimeoutEnabled: true})
+	s.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// Restart starts the server again, with the same port and folder, and waits until it
+// answers.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	args := append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--maxmemory-policy", "noeviction"}, s.args...)
+	s.cmd = exec.Command("redis-server", args...)
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatalf("start redis-server: %v", err)
+	}
+	c := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1})
+	defer func() { _ = c.Close() }()
+	Eventually(s.t, 10*time.Second, "redis-server answers", func() bool {
+		return c.Ping(context.Background()).Err() == nil
+	})
+}
+
+// Kill ends the server with SIGKILL; what it did not write to disk is lost.
+func (s *Server) Kill() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	s.cmd = nil
+}
+
+// Signal sends a signal to the server, such as SIGSTOP.
+func (s *Server) Signal(sig os.Signal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil {
+		return fmt.Errorf("redis-server is not running")
+	}
+	return s.cmd.Process.Signal(sig)
+}
+
+// Mini starts a miniredis and returns a client of it.
+func Mini(t testing.TB) *redis.Client {
+	t.Helper()
+	m := miniredis.RunT(t)
+	c := redis.NewClient(&redis.Options{Addr: m.Addr()})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// Eventually waits until the condition holds, looking often, and fails the test with
+// what it waited for when the time is over.
+func Eventually(t testing.TB, within time.Duration, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(within)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-deadline.C:
+			t.Fatalf("not within %v: %s", within, what)
+		case <-tick.C:
+		}
+	}
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("find a free port: %v", err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}
