@@ -41,8 +41,7 @@ func (q *Queue) Check(ctx context.Context) (Report, error) {
 	if r.Version == "" {
 		return Report{Embedded: true, Persistence: "none"}, nil
 	}
-	major, _, _ := strings.Cut(r.Version, ".")
-	if n, err := strconv.Atoi(major); err == nil && n < 7 {
+	if !versionSuffices(r.Version) {
 		return r, fmt.Errorf("check redis: version %s is too old, 7.0 or newer is needed: upgrade the server: %w", r.Version, ErrServer)
 	}
 	if policy := info["maxmemory_policy"]; policy != "" && policy != "noeviction" {
@@ -61,6 +60,14 @@ func (q *Queue) Check(ctx context.Context) (Report, error) {
 		r.Warnings = append(r.Warnings, "redis has no maxmemory: a growing backlog ends with the kernel killing it; set maxmemory below the machine's memory")
 	}
 	return r, q.checkWrites(ctx)
+}
+
+// versionSuffices is false for servers older than 7.0. A version nobody can read is given
+// the benefit of the doubt.
+func versionSuffices(version string) bool {
+	major, _, _ := strings.Cut(version, ".")
+	n, err := strconv.Atoi(major)
+	return err != nil || n >= 7
 }
 
 // checkWrites finds what INFO does not show: missing permissions and disk errors.
