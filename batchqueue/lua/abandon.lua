@@ -10,6 +10,7 @@ local key, now = run_key(run), now_ms()
 redis.call('ZREM', DELIVERABLE, run)
 if redis.call('EXISTS', key) == 0 then
   drop_box(run)
+  flush()
   return -1
 end
 redis.call('HSET', key, 'z', 1)

@@ -27,7 +27,7 @@ for i = 6, #ARGV, 2 do
         local r = redis.call('XRANGE', stream_key(lane, type), id, id)
         local wave = r[1] and fields(r[1][2]).w or string.rep('\0', 8)
         redis.call('XDEL', stream_key(lane, type), id)
-        finish(run, n, fingerprint, wave, body, now)
+        finish(run, n, fingerprint, wave, body)
       end
     elseif state == 'd' then
       reply = 'c'
@@ -35,7 +35,7 @@ for i = 6, #ARGV, 2 do
       local wave = parked and unpack_fields(parked)[2] or string.rep('\0', 8)
       redis.call('ZREM', DUE, 'd' .. name)
       redis.call('HDEL', DELAYED, name)
-      finish(run, n, fingerprint, wave, body, now)
+      finish(run, n, fingerprint, wave, body)
     end
   end
   replies[#replies + 1] = reply

@@ -16,7 +16,7 @@ local function expire(run, n, kind, at)
   redis.call('XDEL', stream_key(lane, type), id)
   local attempt = tonumber(string.match(f.m or '1', '^%d+'))
   -- the body as Go decodes it: kind in lower case, attempts made, last failure
-  finish(run, n, fingerprint, f.w or string.rep('\0', 8), kind .. string.format('%.0f:', attempt - 1) .. (f.l or ''), now)
+  finish(run, n, fingerprint, f.w or string.rep('\0', 8), kind .. string.format('%.0f:', attempt - 1) .. (f.l or ''))
   count('expired', 1)
 end
 

@@ -60,8 +60,10 @@ local function supersede(n, state, lane, type, id)
     if state == 'd' then add_open(run, -1) end
   elseif state == 't' then
     redis.call('HDEL', taken_key(run), n)
+  elseif state == 'f' then
+    -- the outcome in the box carries the old fingerprint and is dropped by whoever takes it
+    add_open(run, -1)
   end
-  -- f: the outcome in the box carries the old fingerprint and is dropped by whoever takes it
 end
 
 local codes, reply, added, last_entry = {}, { '' }, 0, '0-0'

@@ -9,4 +9,5 @@ drop_box(run)
 redis.call('DEL', run_key(run), taken_key(run))
 redis.call('ZREM', DELIVERABLE, run)
 redis.call('ZREM', DUE, 't' .. run)
+flush()
 return 1

@@ -13,6 +13,7 @@
 -- delivery's claim | d out of the queue, nobody waits | g lost_by is back
 local inbox_prefix, dead_kept = ARGV[1], ARGV[2]
 local now, replies, rung = now_ms(), {}, 0
+local cancels, heartbeats = redis.call('EXISTS', CANCELS) == 1, redis.call('EXISTS', HEARTBEATS) == 1
 
 for i = 3, #ARGV, 14 do
   local action, lost_by, type, lane, id, run, wave = unpack(ARGV, i, i + 6)
@@ -32,8 +33,8 @@ for i = 3, #ARGV, 14 do
   else
     redis.call('XDEL', stream, id)
     local claim = claim_name(lane, id, type)
-    redis.call('HDEL', CANCELS, claim)
-    redis.call('HDEL', HEARTBEATS, claim)
+    if cancels then redis.call('HDEL', CANCELS, claim) end
+    if heartbeats then redis.call('HDEL', HEARTBEATS, claim) end
     local state, known, _, _, current = record(run, n)
     if action == 'D' and flat then
       redis.call('XADD', DEAD, 'MAXLEN', '~', dead_kept, '*', 'type', type, unpack(flat))
@@ -42,7 +43,7 @@ for i = 3, #ARGV, 14 do
     if known ~= fingerprint or current ~= id or (state ~= 'q' and state ~= 'x') then
       reply = 'd'
     elseif action == 'F' or action == 'D' or (state == 'x' and body ~= '') then
-      finish(run, n, fingerprint, wave, body, now)
+      finish(run, n, fingerprint, wave, body)
       count('finished', 1)
       if action == 'R' or action == 'B' then reply = 'c' end
     else

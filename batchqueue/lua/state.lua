@@ -106,27 +106,8 @@ end
 local opened = {}
 local function add_open(run, delta) opened[run] = (opened[run] or 0) + delta end
 
--- flush writes what record, write and add_open gathered; every script that changes
--- records ends with it. A run without open tasks lives for its retention.
-local function flush()
-  for _, c in pairs(chunks) do
-    if c.dirty then redis.call('HSET', run_key(c.run), c.field, table.concat(c)) end
-  end
-  for run, delta in pairs(opened) do
-    local key = run_key(run)
-    local open = redis.call('HINCRBY', key, 'o', delta)
-    if open <= 0 then
-      redis.call('PEXPIRE', key, redis.call('HGET', key, 'ttl') or 120000)
-    elseif delta > 0 then
-      redis.call('PERSIST', key)
-    end
-  end
-  chunks, opened = {}, {}
-end
-
-local function count(name, delta)
-  if delta ~= 0 then redis.call('HINCRBY', COUNTERS, name, delta) end
-end
+local counts = {}
+local function count(name, delta) counts[name] = (counts[name] or 0) + delta end
 
 -- drop_box removes a run's undelivered outcomes and takes them off the counts
 local function drop_box(run)
@@ -177,36 +158,69 @@ local function parse_outcome(e)
 end
 
 -- finish records an outcome: the transition to f. The caller has checked the record.
-local told = {}
-local function finish(run, n, fingerprint, wave, body, now)
+-- Outcomes of a run are appended together, by flush.
+local boxes = {}
+local function finish(run, n, fingerprint, wave, body)
   set_state(run, n, 'f')
-  local e = string.format('%.0f:', n) .. fingerprint .. wave .. body
-  redis.call('RPUSH', box_key(run), e)
-  count('outbox', 1)
-  count('outbox_bytes', #e)
-  local tokens = live_tokens(run, now)
-  if #tokens == 0 then
-    make_deliverable(run, now)
-  else
-    redis.call('HSETNX', run_key(run), 'h', string.format('%.0f', now))
-    for _, t in ipairs(tokens) do
-      if t.inbox ~= '' then
-        told[t.inbox] = told[t.inbox] or {}
-        told[t.inbox][run] = told[t.inbox][run] or {}
-        table.insert(told[t.inbox][run], string.format('%.0f', n))
+  local b = boxes[run]
+  if not b then
+    b = { outcomes = {}, numbers = {}, bytes = 0 }
+    boxes[run] = b
+  end
+  local number = string.format('%.0f', n)
+  local e = number .. ':' .. fingerprint .. wave .. body
+  b.outcomes[#b.outcomes + 1], b.numbers[#b.numbers + 1], b.bytes = e, number, b.bytes + #e
+end
+
+local told = {}
+local function fill_boxes()
+  local now = now_ms()
+  for run, b in pairs(boxes) do
+    local box = box_key(run)
+    for i = 1, #b.outcomes, 500 do
+      redis.call('RPUSH', box, unpack(b.outcomes, i, math.min(i + 499, #b.outcomes)))
+    end
+    count('outbox', #b.outcomes)
+    count('outbox_bytes', b.bytes)
+    local tokens = live_tokens(run, now)
+    if #tokens == 0 then
+      make_deliverable(run, now)
+    else
+      redis.call('HSETNX', run_key(run), 'h', string.format('%.0f', now))
+      for _, t in ipairs(tokens) do
+        if t.inbox ~= '' then told[#told + 1] = { t.inbox, run .. ' ' .. table.concat(b.numbers, ',') } end
       end
     end
+    if redis.call('HEXISTS', run_key(run), 'z') == 1 then redis.call('PEXPIRE', box, 960000) end
   end
-  if redis.call('HEXISTS', run_key(run), 'z') == 1 then redis.call('PEXPIRE', box_key(run), 960000) end
+  boxes = {}
+end
+
+-- flush writes what set_state, write, finish, add_open and count gathered; every script
+-- that changes records ends with it. A run without open tasks lives for its retention.
+local function flush()
+  fill_boxes()
+  for _, c in pairs(chunks) do
+    if c.dirty then redis.call('HSET', run_key(c.run), c.field, table.concat(c)) end
+  end
+  for run, delta in pairs(opened) do
+    local key = run_key(run)
+    local open = redis.call('HINCRBY', key, 'o', delta)
+    if open <= 0 then
+      redis.call('PEXPIRE', key, redis.call('HGET', key, 'ttl') or 120000)
+    elseif delta > 0 then
+      redis.call('PERSIST', key)
+    end
+  end
+  for name, delta in pairs(counts) do
+    if delta ~= 0 then redis.call('HINCRBY', COUNTERS, name, delta) end
+  end
+  chunks, opened, counts = {}, {}, {}
 end
 
 -- tell wakes the processes that wait in a window, once per run
 local function tell(inbox_prefix)
-  for inbox, runs in pairs(told) do
-    for run, numbers in pairs(runs) do
-      redis.call('PUBLISH', inbox_prefix .. inbox, run .. ' ' .. table.concat(numbers, ','))
-    end
-  end
+  for _, t in ipairs(told) do redis.call('PUBLISH', inbox_prefix .. t[1], t[2]) end
 end
 
 -- Entries outside a stream are netstrings.

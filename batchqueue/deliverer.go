@@ -1,0 +1,166 @@
+package batchqueue
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	// sendings is how many runs are signalled at a time.
+	sendings = 64
+	// A sending that takes longer than sendMost is a failed one.
+	sendMost = 2 * timeToSend
+
+	resendFirst = 100 * time.Millisecond
+	resendMost  = 30 * time.Second
+)
+
+// deliverer brings a slot's outcomes to their runs: many runs side by side, one batch of
+// a run at a time.
+type deliverer struct {
+	store   slotStore
+	pool    string
+	slot    int
+	deliver DeliverFunc
+	log     Logger
+	idle    time.Duration // look again after this without being called
+
+	wake      <-chan struct{}
+	landed    chan struct{} // a sending ended
+	delivered func(b *Batch, took time.Duration, err error)
+	failed    func(error)
+
+	mu     sync.Mutex
+	flying map[string]bool // protected by mu: runs with a sending under way
+	tries  map[string]int  // protected by mu: failed sendings in a row, by run
+}
+
+// run delivers until ctx ends, and returns when the sendings under way have ended;
+// those may go on until sending ends.
+func (d *deliverer) run(ctx, sending context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	retry := backoff{first: retryFirst, most: retryMost}
+	for {
+		room := sendings - d.inFlight()
+		if room == 0 {
+			if !waitFor(ctx, d.landed, d.idle) {
+				return
+			}
+			continue
+		}
+		batches, wait, err := d.store.batches(ctx, d.pool, d.slot, room)
+		for _, b := range batches {
+			// A sending that takes long is offered again; it is under way all the same.
+			if d.takeOff(b.Run) {
+				wg.Go(func() { d.send(sending, b) })
+			}
+		}
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			d.failed(err)
+			wait = retry.next()
+		case wait < 0 || wait > d.idle:
+			wait = d.idle // a bell may have been missed
+			retry.reset()
+		default:
+			retry.reset()
+		}
+		if !waitFor(ctx, d.wake, wait) {
+			return
+		}
+	}
+}
+
+func (d *deliverer) inFlight() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.flying)
+}
+
+func (d *deliverer) takeOff(run string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.flying[run] {
+		return false
+	}
+	d.flying[run] = true
+	return true
+}
+
+func (d *deliverer) land(run string) {
+	d.mu.Lock()
+	delete(d.flying, run)
+	d.mu.Unlock()
+	wake(d.landed)
+}
+
+// send sends one batch and records what became of it.
+func (d *deliverer) send(ctx context.Context, b *Batch) {
+	defer d.land(b.Run)
+	limited, cancel := context.WithTimeout(ctx, sendMost)
+	began := time.Now()
+	err := d.deliver(limited, b)
+	cancel()
+	if ctx.Err() != nil && err != nil {
+		return // cut off: the next leader sends it again
+	}
+	d.delivered(b, time.Since(began), err)
+	var record func(context.Context, *Batch) error
+	switch {
+	case err == nil:
+		record = d.store.acked
+	case errors.Is(err, ErrRunGone):
+		d.log.Info("slipstream: a run is gone, its tasks are abandoned", "pool", d.pool, "slot", d.slot, "run", b.Run, "outcomes", len(b.Outcomes))
+		record = d.store.abandon
+	case errors.Is(err, ErrRunDeaf):
+		d.log.Info("slipstream: a run takes no more signals, it has to ask", "pool", d.pool, "slot", d.slot, "run", b.Run, "error", err)
+		record = d.store.deafRun
+	default:
+		wait, tries := d.nextTry(b.Run)
+		d.log.Warn("slipstream: delivery failed, will be tried again", "pool", d.pool, "slot", d.slot, "run", b.Run,
+			"outcomes", len(b.Outcomes), "tries", tries, "wait", wait, "error", err)
+		record = func(ctx context.Context, b *Batch) error { return d.store.retryBatch(ctx, b, wait) }
+	}
+	if err == nil || errors.Is(err, ErrRunGone) || errors.Is(err, ErrRunDeaf) {
+		d.forgetTries(b.Run)
+	}
+	retry := backoff{first: retryFirst, most: retryMost}
+	for {
+		err := record(ctx, b)
+		if err == nil {
+			return
+		}
+		d.failed(err)
+		// Not recorded means sent once more, which does no harm; but Redis should not
+		// be asked hot.
+		if !pause(ctx, retry.next()) {
+			return
+		}
+	}
+}
+
+// maxTries bounds the runs whose failures are remembered; beyond it all begin anew.
+const maxTries = 100_000
+
+func (d *deliverer) nextTry(run string) (wait time.Duration, tries int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.tries) > maxTries {
+		clear(d.tries)
+	}
+	n := d.tries[run]
+	d.tries[run] = n + 1
+	return min(stretch(exponential(resendFirst, 2, resendMost, n), rand.Float64()), resendMost), n + 1
+}
+
+func (d *deliverer) forgetTries(run string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.tries, run)
+}

@@ -1,0 +1,173 @@
+package batchqueue
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// audits compare what Redis says the executor holds with its own table: once per lease
+// in every slot where it holds or tried to claim something, and soon after an error.
+// The difference comes from replies that were lost on the way, and from claims that
+// were taken away.
+type audits struct {
+	now chan struct{} // somebody wants one at once
+
+	mu sync.Mutex
+	// touched are slots where claims were tried since their last audit, errors those
+	// where an error may have hidden some; the lease is kept there. Protected by mu.
+	touched map[int]bool
+	errors  map[int]bool
+}
+
+func newAudits() audits {
+	return audits{now: make(chan struct{}, 1), touched: make(map[int]bool), errors: make(map[int]bool)}
+}
+
+func (a *audits) touch(slot int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.touched[slot] = true
+}
+
+func (a *audits) want(slot int) {
+	a.mu.Lock()
+	a.errors[slot] = true
+	a.mu.Unlock()
+	a.wantAll()
+}
+
+func (a *audits) wantAll() {
+	select {
+	case a.now <- struct{}{}:
+	default:
+	}
+}
+
+// wanted are the slots with an unexplained error.
+func (a *audits) wanted() []int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Collect(maps.Keys(a.errors))
+}
+
+// begin returns what to do for the slot again if the audit fails.
+func (a *audits) begin(slot int) (undo func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	touched, failed := a.touched[slot], a.errors[slot]
+	delete(a.touched, slot)
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if touched || failed {
+			a.touched[slot], a.errors[slot] = true, true
+		}
+	}
+}
+
+// end forgets the slot's errors: the audit explained them.
+func (a *audits) end(slot int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.errors, slot)
+}
+
+func (a *audits) slots() []int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.AppendSeq(slices.Collect(maps.Keys(a.touched)), maps.Keys(a.errors))
+}
+
+// keepAudits runs until the house closes.
+func (e *Executor) keepAudits() {
+	// At most one round per tenth of a lease, however many errors there are.
+	least := e.lease / 10
+	for {
+		timer := time.NewTimer(e.lease)
+		select {
+		case <-e.house.ctx.Done():
+			timer.Stop()
+			return
+		case <-e.audits.now:
+			timer.Stop()
+			if !pause(e.house.ctx, least) {
+				return
+			}
+		case <-timer.C:
+		}
+		var round sync.WaitGroup
+		for _, slot := range e.auditSlots() {
+			round.Add(1)
+			e.claimer.exclusive(slot, func() {
+				defer round.Done()
+				e.audit(slot)
+			})
+		}
+		round.Wait()
+	}
+}
+
+func (e *Executor) auditSlots() []int {
+	return slices.Compact(slices.Sorted(slices.Values(append(e.table.slots(), e.audits.slots()...))))
+}
+
+// audit compares one slot. No claim of the slot may be under way.
+func (e *Executor) audit(slot int) {
+	undo := e.audits.begin(slot)
+	before := e.table.beginAudit(slot)
+	list, err := e.store.audit(e.ctx, e.pool, slot, e.id)
+	if err != nil {
+		e.table.abortAudit(slot)
+		undo()
+		e.fail(err)
+		return
+	}
+	unknown, lost := e.table.endAudit(slot, before, list)
+	for _, c := range lost {
+		e.alarms.remove(c)
+		e.lose(c)
+	}
+	if len(unknown) > 0 {
+		if err := e.adopt(unknown); err != nil {
+			undo()
+			e.fail(err)
+			return
+		}
+	}
+	e.audits.end(slot)
+}
+
+// adopt starts tasks that Redis gave to this executor and whose claim's reply never
+// arrived: they were never started. What finds no permit is released.
+func (e *Executor) adopt(refs []claimRef) error {
+	ds, err := e.store.adopt(e.ctx, e.pool, e.id, refs)
+	if len(ds) == 0 {
+		return err
+	}
+	e.log.Info("slipstream: adopting claims whose reply was lost", "pool", e.pool, "slot", ds[0].slot, "tasks", len(ds))
+	e.stats.adopted.Add(uint64(len(ds)))
+	permits := e.claimer.reserve(len(ds))
+	free, now := permits, time.Now()
+	var suspects suspectBudgets
+	var start []*claim
+	for _, d := range ds {
+		level := suspectLevel(d.losses)
+		if free == 0 || level == levelAlone {
+			e.giveUp(e.hold(d, now, 0))
+			continue
+		}
+		free--
+		if level >= 0 {
+			suspects[level]++
+		}
+		start = append(start, e.hold(d, now, e.age(d)))
+	}
+	e.claimer.adopted(suspects)
+	for _, c := range start {
+		e.run(c)
+	}
+	e.claimer.unreserve(free)
+	return err
+}

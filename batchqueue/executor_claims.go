@@ -1,0 +1,132 @@
+package batchqueue
+
+import (
+	"context"
+	"strconv"
+	"time"
+)
+
+const (
+	// blockedWait is how long a slot with a full outbox is left alone.
+	blockedWait = 250 * time.Millisecond
+	// starvedWait is how long a slot is left alone that has work, but none that may be
+	// taken now.
+	starvedWait = 50 * time.Millisecond
+	// overflowEvery is how often, at most, an executor without a free permit calls the
+	// others to a slot that has more.
+	overflowEvery = 100 * time.Millisecond
+)
+
+// claimFrom takes tasks from a slot and starts their handlers.
+func (e *Executor) claimFrom(slot int, g grant) {
+	var r claimed
+	defer func() { e.claimer.claimed(slot, g, r) }()
+	conf := e.conf.Load()
+	if conf == nil || e.settler.stuck(slot) {
+		r.fails = true
+		return
+	}
+	n, wait, err := e.pace.take(e.ctx, g.count, conf.RatePerSecond)
+	if err != nil {
+		e.fail(err)
+		r.fails = true
+		return
+	}
+	if n == 0 {
+		r.wait = wait
+		return
+	}
+	e.audits.touch(slot)
+	began := time.Now()
+	reply, err := e.store.claim(e.ctx, e.pool, slot, claimRequest{
+		executor: e.id, types: rotate(e.opts.Types, g.turn), count: n, bytes: e.opts.ClaimBytes,
+		lease: e.lease, suspects: g.suspects, outboxLimit: conf.OutboxLimit,
+	})
+	got := len(reply.deliveries)
+	e.pace.giveBack(n-got, conf.RatePerSecond)
+	e.stats.claimed.Add(uint64(got))
+	if err != nil {
+		// The claim may have been made all the same: look for it soon.
+		e.fail(err)
+		e.log.Warn("slipstream: claim failed, will be tried again", "pool", e.pool, "slot", slot, "error", err)
+		e.audits.want(slot)
+	} else {
+		e.obs.Claimed(slot, got, time.Since(began))
+	}
+	r.count, r.suspects = e.begin(g.count, reply.deliveries)
+	switch {
+	case err != nil:
+		r.fails = true
+	case reply.blocked:
+		r.wait = blockedWait
+	case reply.more && got == 0:
+		r.wait = starvedWait
+	default:
+		r.more = reply.more
+		if limit, used := e.claimer.permits(); reply.more && used-g.count+got >= limit {
+			e.overflow(slot)
+		}
+	}
+}
+
+// rotate returns the types beginning with another one each turn, so that none is always
+// the last to be looked at.
+func rotate(types []string, turn int) []string {
+	i := turn % len(types)
+	return append(append(make([]string, 0, len(types)), types[i:]...), types[:i]...)
+}
+
+// overflow calls the executors that are not at home in the slot. Enqueue does that when
+// it adds more than the home executors can hold; but their permits are shared by all
+// slots, and it does not know how many are free.
+func (e *Executor) overflow(slot int) {
+	if !e.house.mayCall(slot, time.Now()) {
+		return
+	}
+	if err := e.ring(e.ctx, e.keys.poolBell(e.pool), strconv.Itoa(slot)); err != nil {
+		e.fail(err)
+	}
+}
+
+// begin starts the handlers of claimed tasks, for which permits were granted, and
+// returns how many started. It releases what must not start here.
+func (e *Executor) begin(granted int, ds []*Delivery) (n int, suspects suspectBudgets) {
+	open := e.claimer.isOpen()
+	now, age := time.Now(), time.Duration(0)
+	for _, d := range ds {
+		level := suspectLevel(d.losses)
+		if !open || (level == levelAlone && !e.claimer.enterAlone(granted)) {
+			e.giveUp(e.hold(d, now, 0))
+			continue
+		}
+		n++
+		if level >= 0 {
+			suspects[level]++
+		}
+		if d.Options.ScheduleToClose > 0 {
+			age = e.age(d)
+		}
+		e.run(e.hold(d, now, age))
+	}
+	return n, suspects
+}
+
+// hold puts a delivery into the table.
+func (e *Executor) hold(d *Delivery, now time.Time, age time.Duration) *claim {
+	c := &claim{d: d, ref: d.ref(), started: now, limits: limitsOf(d.Options, now, age), alarmIndex: -1}
+	ctx := e.base
+	if deadline, ok := c.limits.deadline(); ok {
+		// A real deadline, so that contexts derived from it say DeadlineExceeded too.
+		ctx, c.stopTimer = context.WithDeadline(ctx, deadline)
+	}
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	d.heartbeat = func(details []byte) { e.table.note(c, details) }
+	e.table.add(c)
+	return c
+}
+
+// giveUp releases a claim that was never started.
+func (e *Executor) giveUp(c *claim) {
+	e.release(c)
+	c.free()
+}

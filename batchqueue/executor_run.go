@@ -1,0 +1,137 @@
+package batchqueue
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// run starts the claim's handler in its own goroutine. Its permit is taken already, and
+// free again when the handler returned, whatever was reported meanwhile.
+func (e *Executor) run(c *claim) {
+	e.alarms.set(c)
+	e.stats.running.Add(1)
+	e.handlers.Go(func() { e.handle(c) })
+}
+
+func (e *Executor) handle(c *claim) {
+	// Deferred, so that a handler that ends its goroutine frees its permit too. Its
+	// outcome is then a time-out: nothing else is known of it.
+	defer func() {
+		e.alarms.remove(c)
+		c.free()
+		e.stats.running.Add(-1)
+		e.claimer.returned(c.d.slot, c.d.losses)
+	}()
+	e.obs.Started(c.d)
+	r := e.opts.Handler(c.ctx, c.d)
+	now := time.Now()
+	e.obs.Returned(c.d, r, now.Sub(c.started))
+	first, canceled := e.table.report(c)
+	if !first {
+		return
+	}
+	end := ending{kind: r.Kind, nonRetryable: r.NonRetryable, nextDelay: r.NextRetryDelay, canceled: canceled}
+	if kind := c.timedOut(now); kind == KindStartToClose || kind == KindScheduleToClose {
+		// The handler saw its deadline pass and was faster than the alarm.
+		end = ending{kind: kind, canceled: canceled}
+	}
+	e.conclude(c, end, r.Payload)
+}
+
+// timeOut reports a claim whose limit ran out, without waiting for its handler.
+func (e *Executor) timeOut(c *claim, kind Kind) {
+	first, canceled := e.table.report(c)
+	if !first {
+		return
+	}
+	e.conclude(c, ending{kind: kind, canceled: canceled}, nil)
+	// A passed deadline ends the context by itself; a silent handler is told here.
+	if kind == KindHeartbeat {
+		c.cancel(ErrLeaseLost)
+	}
+}
+
+// conclude settles a claim whose attempt ended.
+func (e *Executor) conclude(c *claim, end ending, payload []byte) {
+	end.age = e.age(c.d)
+	v := judge(c.d.Options, c.d.Attempt, end, rand.Float64())
+	e.settler.add(c.d.slot, settleEntry{settlementOf(c.d, v, end.kind, payload, c.details(), e.opts.Worker), c})
+}
+
+// settlementOf writes down what follows from the end of an attempt.
+func settlementOf(d *Delivery, v verdict, ended Kind, payload, details []byte, executor string) settlement {
+	o := Outcome{Number: d.Number, Fingerprint: d.Fingerprint, Kind: v.kind, Retry: v.retry, Attempt: d.Attempt, Executor: executor}
+	switch ended {
+	case KindCompleted, KindFailed, KindCanceled:
+		o.Payload = payload
+	default:
+		o.LastFailure, o.Details = d.LastFailure, details
+	}
+	s := settlement{d: d, action: actionFinish, outcome: o, losses: d.losses, alone: d.alone}
+	if v.again {
+		// If a cancel request came first, this outcome is final after all.
+		s.outcome.Retry = RetryCancelRequested
+		s.action, s.delay, s.attempt = actionRetry, v.delay, d.Attempt+1
+		s.heartbeat, s.lastFailure = details, d.LastFailure
+		if ended == KindFailed {
+			s.lastFailure = payload
+		}
+	}
+	return s
+}
+
+// release gives a claim back, without losing an attempt, unless it was reported before.
+func (e *Executor) release(c *claim) {
+	if first, _ := e.table.report(c); first {
+		e.settler.add(c.d.slot, settleEntry{releaseOf(c.d, c.details(), e.opts.Worker), c})
+	}
+}
+
+func releaseOf(d *Delivery, details []byte, executor string) settlement {
+	return settlement{
+		d: d, action: actionRelease, attempt: d.Attempt, lastFailure: d.LastFailure, heartbeat: details,
+		losses: d.losses, alone: d.alone,
+		// If its cancellation was requested, it does not start again.
+		outcome: Outcome{
+			Number: d.Number, Fingerprint: d.Fingerprint, Kind: KindCanceled, Retry: RetryCancelRequested,
+			Attempt: d.Attempt, Executor: executor, Details: details,
+		},
+	}
+}
+
+// settled takes Redis's word on a settlement.
+func (e *Executor) settled(s settleEntry, reply settleReply, unsure bool) {
+	d := s.d
+	e.table.remove(s.c)
+	if reply == replyLost && unsure {
+		// Most likely the echo of our own first try, whose answer was lost.
+		reply = replySettled
+	}
+	switch {
+	case reply == replyCanceled, reply == replySettled && s.action == actionFinish:
+		e.stats.settled.Add(1)
+		e.house.wakeDeliverer(d.slot)
+		e.obs.Settled(d, s.outcome)
+	case reply == replySettled && s.action == actionRetry:
+		e.stats.retried.Add(1)
+		e.obs.Retried(d, s.outcome, s.delay)
+	case reply == replySettled:
+		e.stats.released.Add(1)
+		e.obs.Released(d)
+		if suspectLevel(d.losses) == levelAlone {
+			e.claimer.wantAlone(d.slot, time.Now())
+		}
+	case reply == replyDropped:
+		e.stats.dropped.Add(1)
+	default:
+		e.lose(s.c)
+	}
+}
+
+// lose tells a handler that its claim is somebody else's.
+func (e *Executor) lose(c *claim) {
+	e.stats.lost.Add(1)
+	c.cancel(ErrLeaseLost)
+	e.obs.Lost(c.d)
+	e.log.Warn("slipstream: a claim was lost", "pool", e.pool, "slot", c.d.slot, "run", c.d.Run, "task", c.d.Number, "type", c.d.Type)
+}

@@ -1,0 +1,154 @@
+package batchqueue
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// lastWords is how long a handler of a task that may be attempted only once has for
+// returning, after its context ended at stop: its task cannot be released.
+const lastWords = time.Second
+
+// Stop ends the executor: claiming stops and others take over its slots at once;
+// handlers run on for DrainTimeout, or until ctx ends; then their contexts end with
+// ErrStopping and their tasks are released, without losing an attempt, for others to
+// start at once. A task that may be attempted only once is not started anywhere again:
+// it ends with its handler's last word, or as a time-out.
+//
+// Stop returns when nothing of the executor runs any more. If handlers ignore their
+// contexts it returns with an error when ctx ends, and they are left behind. What is
+// said to Redis at the end may take up to a lease longer than ctx. Stopping again waits
+// for the first Stop; stopping what never started is no error.
+func (e *Executor) Stop(ctx context.Context) error {
+	e.mu.Lock()
+	if e.stopped != nil || !e.started {
+		first := e.stopped
+		if first == nil {
+			e.stopped = make(chan struct{})
+			close(e.stopped)
+			first = e.stopped
+		}
+		e.mu.Unlock()
+		select {
+		case <-first:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("stop executor %s of pool %q: %w", e.id, e.pool, ctx.Err())
+		}
+	}
+	e.stopped = make(chan struct{})
+	e.mu.Unlock()
+	defer close(e.stopped)
+
+	e.claimer.close()
+	e.house.leave()
+	e.house.wg.Wait()
+	e.claimer.wg.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.opts.DrainTimeout+e.lease)
+	defer cancel()
+	e.endTerms(last)
+	e.leaveBells(last)
+
+	returned := make(chan struct{})
+	go func() { e.handlers.Wait(); close(returned) }()
+	if !within(ctx, returned, e.opts.DrainTimeout) {
+		e.interrupt(ctx, returned)
+	}
+	for _, slot := range e.auditSlots() {
+		e.audit(slot) // nobody claims any more: unknown claims are released
+	}
+	flush, cancelFlush := context.WithTimeout(context.WithoutCancel(ctx), e.lease)
+	defer cancelFlush()
+	e.settler.drain(flush)
+	e.depart(flush)
+	e.cancel()
+	e.wg.Wait()
+	select {
+	case <-returned:
+		return nil
+	default:
+	}
+	select {
+	case <-returned:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop executor %s of pool %q: %d handlers ignore the end of their context: %w",
+			e.id, e.pool, e.stats.running.Load(), ctx.Err())
+	}
+}
+
+// within says whether done was closed before d passed or ctx ended.
+func within(ctx context.Context, done <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}
+
+// interrupt ends the handlers that still run.
+func (e *Executor) interrupt(ctx context.Context, returned <-chan struct{}) {
+	var once []*claim
+	for _, c := range e.table.running() {
+		if c.d.Options.Retry.MaximumAttempts == 1 {
+			once = append(once, c)
+		} else {
+			e.release(c)
+		}
+		c.cancel(ErrStopping)
+	}
+	if len(once) == 0 {
+		return
+	}
+	within(ctx, returned, lastWords)
+	for _, c := range once {
+		kind := KindStartToClose
+		if c.d.Options.Heartbeat > 0 {
+			kind = KindHeartbeat
+		}
+		e.timeOut(c, kind)
+	}
+}
+
+// leaveBells stops listening and tells the others to go on without this executor.
+func (e *Executor) leaveBells(ctx context.Context) {
+	if err := e.bells.close(); err != nil {
+		e.log.Debug("slipstream: closing the bells", "pool", e.pool, "executor", e.id, "error", err)
+	}
+	home, _ := e.house.slots()
+	if err := e.store.homePermits(ctx, e.pool, home, e.id, 0, 0); err != nil {
+		e.fail(err)
+	}
+}
+
+// depart drops leases and presence, so that what could not be settled is reclaimed at
+// once.
+func (e *Executor) depart(ctx context.Context) {
+	waiting, _ := e.settler.unsettled()
+	if left := e.table.size(); left > 0 {
+		e.log.Error("slipstream: executor stops without having settled all", "pool", e.pool, "executor", e.id,
+			"tasks", left, "waiting", waiting)
+	}
+	for slot := range e.maxSlots() {
+		if err := e.store.dropLease(ctx, e.pool, slot, e.id); err != nil {
+			e.fail(err)
+			break
+		}
+	}
+	if err := e.store.absent(ctx, e.pool, e.id); err != nil {
+		e.fail(err)
+	}
+	if err := e.ring(ctx, e.keys.configBell(e.pool), ""); err != nil {
+		e.fail(err)
+	}
+}

@@ -1,0 +1,164 @@
+package batchqueue
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// handOver is how long an ending term waits for sendings under way. A sending that is
+// cut off is repeated by the next leader, equal to the byte.
+const handOver = 500 * time.Millisecond
+
+// term is the time during which an executor leads a slot: it delivers outcomes, moves
+// what is due and reclaims what was lost.
+type term struct {
+	slot  int
+	until time.Time // trusted until then; used by the house's goroutine only
+
+	outcomes chan struct{} // wakes the deliverer
+	dues     chan struct{} // wakes the due mover
+
+	end context.CancelFunc // no new work
+	cut context.CancelFunc // ends sendings under way
+	wg  sync.WaitGroup
+}
+
+func (t *term) wakeDeliverer() { wake(t.outcomes) }
+func (t *term) wakeDue()       { wake(t.dues) }
+
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (e *Executor) beginTerm(slot int, until time.Time) {
+	t := &term{slot: slot, until: until, outcomes: make(chan struct{}, 1), dues: make(chan struct{}, 1)}
+	sending, cut := context.WithCancel(e.base)
+	ctx, end := context.WithCancel(sending)
+	t.end, t.cut = end, cut
+	d := &deliverer{
+		store: e.store, pool: e.pool, slot: slot, deliver: e.opts.Deliver, log: e.log, idle: e.lease,
+		wake: t.outcomes, landed: make(chan struct{}, 1), flying: make(map[string]bool), tries: make(map[string]int),
+		delivered: e.delivered, failed: e.fail,
+	}
+	r := &reclaimer{
+		store: e.store, pool: e.pool, slot: slot, lease: e.lease, log: e.log, now: e.redisNow,
+		limit:     func() int { return e.conf.Load().PoisonLimit },
+		reclaimed: e.reclaimed, failed: e.fail,
+		since: make(map[string]time.Time),
+	}
+	t.wg.Go(func() { d.run(ctx, sending) })
+	t.wg.Go(func() { r.run(ctx) })
+	t.wg.Go(func() { e.moveDue(ctx, t) })
+	e.house.mu.Lock()
+	e.house.terms[slot] = t
+	e.house.mu.Unlock()
+}
+
+// endTerm stops leading. With resign the slot is free for others at once.
+func (e *Executor) endTerm(ctx context.Context, t *term, resign bool) {
+	e.house.mu.Lock()
+	delete(e.house.terms, t.slot)
+	e.house.mu.Unlock()
+	t.end()
+	timer := time.AfterFunc(handOver, t.cut)
+	t.wg.Wait()
+	timer.Stop()
+	t.cut()
+	if resign {
+		if err := e.store.resign(ctx, e.pool, t.slot, e.id); err != nil {
+			e.fail(err)
+		}
+	}
+}
+
+// endTerms resigns from everything.
+func (e *Executor) endTerms(ctx context.Context) {
+	e.house.mu.Lock()
+	terms := make([]*term, 0, len(e.house.terms))
+	for _, t := range e.house.terms {
+		terms = append(terms, t)
+	}
+	e.house.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, t := range terms {
+		wg.Go(func() { e.endTerm(ctx, t, true) })
+	}
+	wg.Wait()
+}
+
+// moveDue moves what is due when it is due: delayed tasks, deadlines of waiting ones,
+// ends of windows. The bell rings when something earlier comes in.
+func (e *Executor) moveDue(ctx context.Context, t *term) {
+	retry := backoff{first: retryFirst, most: e.lease / 3}
+	for {
+		wait, err := e.store.due(ctx, e.pool, t.slot)
+		switch {
+		case err != nil:
+			if ctx.Err() == nil {
+				e.fail(err)
+			}
+			wait = retry.next()
+		case wait < 0 || wait > e.lease:
+			wait = e.lease // a bell may have been missed
+			retry.reset()
+		default:
+			retry.reset()
+		}
+		if !waitFor(ctx, t.dues, wait) {
+			return
+		}
+	}
+}
+
+// waitFor waits for a wake or for d, and says whether ctx is still alive.
+func waitFor(ctx context.Context, woken <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-woken:
+	case <-timer.C:
+	}
+	return true
+}
+
+func (e *Executor) delivered(b *Batch, took time.Duration, err error) {
+	if err == nil {
+		e.stats.batches.Add(1)
+		e.stats.outcomes.Add(uint64(len(b.Outcomes)))
+	} else {
+		e.stats.undelivered.Add(1)
+	}
+	e.obs.Delivered(b, took, err)
+}
+
+// reclaimed takes note of a claim that the reclaimer settled.
+func (e *Executor) reclaimed(s *settlement, executor string, reply settleReply) {
+	e.stats.reclaimed.Add(1)
+	e.obs.Reclaimed(s.d, executor)
+	final := s.action == actionFinish || reply == replyCanceled
+	switch {
+	case reply == replyDropped:
+	case final && s.outcome.Kind == KindPoison:
+		e.log.Error("slipstream: a task took its executors down too often and is a dead letter now", "pool", e.pool,
+			"slot", s.d.slot, "run", s.d.Run, "task", s.d.Number, "type", s.d.Type, "losses", s.losses)
+		e.obs.Dead(s.d, s.outcome)
+	case final:
+		e.obs.Settled(s.d, s.outcome)
+	default:
+		if s.action == actionRetry {
+			e.obs.Retried(s.d, s.outcome, s.delay)
+		}
+		if suspectLevel(s.losses) == levelAlone {
+			e.claimer.wantAlone(s.d.slot, time.Now().Add(s.delay))
+		}
+	}
+	if final {
+		e.house.wakeDeliverer(s.d.slot)
+	}
+}

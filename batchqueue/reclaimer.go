@@ -1,0 +1,179 @@
+package batchqueue
+
+import (
+	"context"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// reclaimPage is how many lost claims are looked at in one script.
+	reclaimPage = 500
+	// youngest: only a loss soon after the start speaks against the task.
+	youngest = 2 * time.Minute
+)
+
+// reclaimer gives the claims of executors without a lease to others. It looks three
+// times per lease and acts when an executor was without lease twice in a row: after
+// Redis itself was away nobody has a lease, and the living come back within moments.
+// So a killed executor's tasks are free after at most one lease and two looks.
+//
+// An executor that is present but has no lease gets two leases of time more, to find
+// out by its own audit.
+type reclaimer struct {
+	store slotStore
+	pool  string
+	slot  int
+	lease time.Duration
+	log   Logger
+	now   func() time.Time // Redis's clock
+	limit func() int       // the pool's poison limit
+
+	reclaimed func(s *settlement, executor string, reply settleReply)
+	failed    func(error)
+
+	since map[string]time.Time // executors without lease, when that was first seen
+}
+
+func (r *reclaimer) run(ctx context.Context) {
+	retry := backoff{first: retryFirst, most: r.lease / 3}
+	for {
+		wait := r.lease / 3
+		if err := r.pass(ctx); err == nil {
+			retry.reset()
+		} else {
+			clear(r.since)
+			if ctx.Err() == nil {
+				r.failed(err)
+			}
+			wait = retry.next()
+		}
+		if !pause(ctx, wait) {
+			return
+		}
+	}
+}
+
+// pass looks once, page by page.
+func (r *reclaimer) pass(ctx context.Context) error {
+	seen := make(map[string]bool)
+	for {
+		claims, more, err := r.store.lost(ctx, r.pool, r.slot, reclaimPage)
+		if err != nil {
+			return err
+		}
+		settledSome, err := r.reclaim(ctx, claims, seen)
+		if err != nil {
+			return err
+		}
+		if !more || !settledSome {
+			break
+		}
+	}
+	for executor := range r.since {
+		if !seen[executor] {
+			delete(r.since, executor)
+		}
+	}
+	return nil
+}
+
+func (r *reclaimer) reclaim(ctx context.Context, claims []lostClaim, seen map[string]bool) (settledSome bool, err error) {
+	if len(claims) == 0 {
+		return false, nil
+	}
+	present, err := r.store.presences(ctx, r.pool)
+	if err != nil {
+		return false, err
+	}
+	alive := make(map[string]bool)
+	for _, p := range present {
+		alive[p.Executor] = true
+	}
+	now := time.Now()
+	var batch []settlement
+	for _, c := range claims {
+		first, known := r.since[c.executor]
+		if !known {
+			first = now
+			r.since[c.executor] = now
+		}
+		seen[c.executor] = true
+		// A little less than the time between two looks, which is not exact.
+		patience := r.lease / 4
+		if alive[c.executor] {
+			patience = 2 * r.lease
+		}
+		if now.Sub(first) >= patience {
+			batch = append(batch, lossOf(c, alive[c.executor], r.now(), r.lease, r.limit(), rand.Float64()))
+		}
+	}
+	for len(batch) > 0 {
+		group := batch[:min(settleCount, len(batch))]
+		batch = batch[len(group):]
+		replies, err := r.store.settle(ctx, r.pool, r.slot, group)
+		if err != nil {
+			return settledSome, err
+		}
+		for i, reply := range replies {
+			if reply != replyLost && reply != replyLeased {
+				settledSome = true
+				r.reclaimed(&group[i], group[i].lostBy, reply)
+			}
+		}
+		r.log.Info("slipstream: reclaimed tasks of an executor without lease", "pool", r.pool, "slot", r.slot,
+			"tasks", len(group), "executor", group[0].lostBy)
+	}
+	return settledSome, nil
+}
+
+// lossOf decides what becomes of a claim whose executor lost its lease (protocol Q6).
+// now is Redis's time.
+//
+// The executor is alive again: nothing is counted and the same attempt runs again. But
+// what may be attempted once only is never started twice.
+//
+// It is gone: the attempt ends as a time-out, and the loss is counted. Whether the task
+// did it cannot be known; but one that was lost four times is only claimed by an
+// executor that runs nothing else, so a further loss soon after its start is the task's
+// own. (That the dead executor had but this one claim in the slot proves nothing: it
+// may have had others elsewhere.)
+func lossOf(c lostClaim, alive bool, now time.Time, lease time.Duration, limit int, random float64) settlement {
+	d := c.delivery
+	kind := KindStartToClose
+	if d.Options.Heartbeat > 0 {
+		kind = KindHeartbeat
+	}
+	if alive && d.Options.Retry.MaximumAttempts != 1 {
+		s := releaseOf(d, d.Heartbeat, c.executor)
+		s.lostBy = c.executor
+		return s
+	}
+	losses, alone := d.losses, d.alone
+	if !alive {
+		losses++
+		if suspectLevel(d.losses) == levelAlone && now.Sub(claimedAt(d)) <= youngest+2*lease {
+			alone++
+		}
+	}
+	end := ending{kind: kind, age: max(0, now.Sub(d.ScheduledAt))}
+	if limit > 0 && alone >= limit {
+		end.kind = KindPoison
+	}
+	s := settlementOf(d, judge(d.Options, d.Attempt, end, random), end.kind, nil, d.Heartbeat, c.executor)
+	s.losses, s.alone, s.lostBy = losses, alone, c.executor
+	return s
+}
+
+// claimedAt is when a suspect was claimed: it is put into a stream by the claim itself,
+// and the entry's ID begins with the time.
+func claimedAt(d *Delivery) time.Time {
+	ms, _, _ := strings.Cut(d.entry, "-")
+	n, err := strconv.ParseInt(ms, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(n)
+}
