@@ -200,10 +200,11 @@ func (e *Executor) Start(ctx context.Context) error {
 	e.started = true
 	e.base = context.WithoutCancel(ctx)
 	e.ctx, e.cancel = context.WithCancel(e.base)
+	e.house.ctx, e.house.leave = context.WithCancel(e.base)
 	e.wg.Go(func() { e.alarms.run(e.ctx) })
 	e.wg.Go(e.keepLease)
-	e.startHouse()
-	e.startAudits()
+	e.house.wg.Go(e.keepHouse)
+	e.house.wg.Go(e.keepAudits)
 	e.claimer.start()
 	return nil
 }

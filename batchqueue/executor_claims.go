@@ -92,7 +92,7 @@ func (e *Executor) overflow(slot int) {
 // returns how many started. It releases what must not start here.
 func (e *Executor) begin(granted int, ds []*Delivery) (n int, suspects suspectBudgets) {
 	open := e.claimer.isOpen()
-	now, age := time.Now(), time.Duration(0)
+	now := time.Now()
 	for _, d := range ds {
 		level := suspectLevel(d.losses)
 		if !open || (level == levelAlone && !e.claimer.enterAlone(granted)) {
@@ -103,10 +103,7 @@ func (e *Executor) begin(granted int, ds []*Delivery) (n int, suspects suspectBu
 		if level >= 0 {
 			suspects[level]++
 		}
-		if d.Options.ScheduleToClose > 0 {
-			age = e.age(d)
-		}
-		e.run(e.hold(d, now, age))
+		e.run(e.hold(d, now, e.age(d)))
 	}
 	return n, suspects
 }

@@ -82,14 +82,6 @@ func (h *house) mayCall(slot int, now time.Time) bool {
 	return true
 }
 
-func (e *Executor) startHouse() {
-	h := &e.house
-	h.ctx, h.leave = context.WithCancel(e.base)
-	h.wg.Go(e.keepHouse)
-}
-
-func (e *Executor) startAudits() { e.house.wg.Go(e.keepAudits) }
-
 // keepHouse makes a round three times per lease and whenever something changes.
 func (e *Executor) keepHouse() {
 	retry := backoff{first: retryFirst, most: e.lease / 3}
@@ -133,8 +125,9 @@ func (e *Executor) round(ctx context.Context, fresh bool) error {
 		return err
 	}
 	me := presence{Executor: e.id, Types: e.opts.Types}
-	others = slices.DeleteFunc(others, func(p presence) bool { return p.Executor == e.id })
-	present := append(others, me)
+	present := append(slices.DeleteFunc(others, func(p presence) bool {
+		return p.Executor == e.id || len(p.Types) == 0 // the latter is about to stop
+	}), me)
 	var members []string
 	for _, p := range present {
 		members = append(members, p.Executor)

@@ -1,6 +1,7 @@
 package batchqueue
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
@@ -11,7 +12,7 @@ import (
 // the claims may be for others to take.
 func (e *Executor) keepLease() {
 	retry := backoff{first: retryFirst, most: e.lease / 10}
-	last := time.Now()
+	last, known := time.Now(), false
 	for {
 		began := time.Now()
 		wait := e.lease / 3
@@ -19,6 +20,10 @@ func (e *Executor) keepLease() {
 			if retry.tries > 0 || began.Sub(last) > e.lease {
 				e.log.Info("slipstream: redis answers again", "pool", e.pool, "executor", e.id, "silent", began.Sub(last))
 				e.audits.wantAll()
+			}
+			if !known {
+				known = true
+				e.tellOthers(e.ctx)
 			}
 			retry.reset()
 			last = began
@@ -42,11 +47,7 @@ func (e *Executor) extendAll() error {
 	if err := e.readClock(); err != nil {
 		return err
 	}
-	me := presence{
-		Executor: e.id, Worker: e.opts.Worker, Types: e.opts.Types, Concurrency: e.opts.Concurrency,
-		StartedAt: e.house.born,
-	}
-	if err := e.store.present(e.ctx, e.pool, me, e.lease); err != nil {
+	if err := e.store.present(e.ctx, e.pool, e.presence(), e.lease); err != nil {
 		return err
 	}
 	slots := slices.Compact(slices.Sorted(slices.Values(append(e.table.slots(), e.audits.wanted()...))))
@@ -64,6 +65,23 @@ func (e *Executor) extendAll() error {
 		e.table.giveBackBeats(beats)
 	}
 	return err
+}
+
+// presence is what others see. An executor that stops is alive, for its claims, but has
+// no types any more: nobody counts on it.
+func (e *Executor) presence() presence {
+	p := presence{Executor: e.id, Worker: e.opts.Worker, Concurrency: e.opts.Concurrency, StartedAt: e.house.born}
+	if e.house.ctx.Err() == nil {
+		p.Types = e.opts.Types
+	}
+	return p
+}
+
+// tellOthers makes the pool's executors look who is there.
+func (e *Executor) tellOthers(ctx context.Context) {
+	if err := e.ring(ctx, e.keys.configBell(e.pool), ""); err != nil {
+		e.fail(err)
+	}
 }
 
 // readClock learns Redis's clock, to half a round trip.

@@ -30,6 +30,9 @@ func (e *Executor) handle(c *claim) {
 	if !first {
 		return
 	}
+	if r.Kind < KindCompleted || r.Kind > KindCanceled {
+		r.Kind = KindFailed // a handler that does not say; it shall not pass for done
+	}
 	end := ending{kind: r.Kind, nonRetryable: r.NonRetryable, nextDelay: r.NextRetryDelay, canceled: canceled}
 	if kind := c.timedOut(now); kind == KindStartToClose || kind == KindScheduleToClose {
 		// The handler saw its deadline pass and was faster than the alarm.

@@ -47,8 +47,7 @@ func (e *Executor) Stop(ctx context.Context) error {
 	e.claimer.wg.Wait()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.opts.DrainTimeout+e.lease)
 	defer cancel()
-	e.endTerms(last)
-	e.leaveBells(last)
+	e.leaveHouse(last)
 
 	returned := make(chan struct{})
 	go func() { e.handlers.Wait(); close(returned) }()
@@ -120,8 +119,14 @@ func (e *Executor) interrupt(ctx context.Context, returned <-chan struct{}) {
 	}
 }
 
-// leaveBells stops listening and tells the others to go on without this executor.
-func (e *Executor) leaveBells(ctx context.Context) {
+// leaveHouse tells the others to go on without this executor, hands over what it leads
+// and stops listening.
+func (e *Executor) leaveHouse(ctx context.Context) {
+	if err := e.store.present(ctx, e.pool, e.presence(), e.lease); err != nil {
+		e.fail(err)
+	}
+	e.tellOthers(ctx)
+	e.endTerms(ctx)
 	if err := e.bells.close(); err != nil {
 		e.log.Debug("slipstream: closing the bells", "pool", e.pool, "executor", e.id, "error", err)
 	}
@@ -148,7 +153,5 @@ func (e *Executor) depart(ctx context.Context) {
 	if err := e.store.absent(ctx, e.pool, e.id); err != nil {
 		e.fail(err)
 	}
-	if err := e.ring(ctx, e.keys.configBell(e.pool), ""); err != nil {
-		e.fail(err)
-	}
+	e.tellOthers(ctx)
 }

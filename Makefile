@@ -1,0 +1,108 @@
+# One entry point for people and for CI. `make help` lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
+.DEFAULT_GOAL := help
+
+# The Go that is installed, never one that it downloads: a test run must say what it ran on.
+export GOTOOLCHAIN := local
+
+# Tools, pinned. The version is part of the file name, so that a bump installs the new one.
+GOLANGCI_LINT_VERSION := v2.15.0
+BENCHSTAT_VERSION := v0.0.0-20260908200009-22c9c6c9d4da
+
+TMP := $(CURDIR)/.tmp
+BIN := $(TMP)/bin
+GOLANGCI_LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+
+# Every module of this repository; the heavy dependencies of samples/ stay out of the library's go.mod.
+MODULES ?= . samples
+
+# Knobs, all of them for the command line: make fuzz FUZZTIME=5m
+TEST_FLAGS ?=
+FUZZTIME ?= 20s
+BENCH ?= .
+BENCH_COUNT ?= 6
+BENCH_OUT ?= $(TMP)/bench.txt
+BENCH_OLD ?= $(TMP)/bench-old.txt
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: ## Find what the tests need (Go, a C compiler, redis-server), or install it on Debian and Ubuntu
+	@scripts/setup.sh
+
+.PHONY: devserver
+devserver: setup ## Compile the embedded Temporal server and what runs on it, so that no test's time-out pays for it
+	@mkdir -p $(BIN)
+	cd samples && go build -o $(BIN)/ ./devserver ./translate
+
+# CI=true turns "no real Redis: skipped" into a failure. `setup` has just found one, so a skip would be a lie.
+.PHONY: test
+test: test-library test-samples ## Run every test of every module with the race detector
+
+.PHONY: test-library
+test-library: setup ## Run the library's tests alone
+	CI=true go test -race -count=1 -timeout=10m $(TEST_FLAGS) ./...
+
+.PHONY: test-samples
+test-samples: setup devserver ## Run the samples' tests alone, end-to-end tests among them
+	cd samples && CI=true go test -race -count=1 -timeout=20m $(TEST_FLAGS) ./...
+
+.PHONY: lint
+lint: fmt-check vet $(GOLANGCI_LINT) ## Check formatting, go vet and golangci-lint in every module
+	@for module in $(MODULES); do \
+		echo "golangci-lint: $$module"; \
+		(cd "$$module" && $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...); \
+	done
+
+.PHONY: lint-fix
+lint-fix: fmt $(GOLANGCI_LINT) ## Mend what golangci-lint can mend by itself
+	@for module in $(MODULES); do \
+		(cd "$$module" && $(GOLANGCI_LINT) run --fix --config $(CURDIR)/.golangci.yml ./...); \
+	done
+
+.PHONY: fmt-check
+fmt-check:
+	@unformatted=$$(gofmt -l $$(find . -name '*.go' -not -path './.tmp/*')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt mends it):"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: fmt
+fmt: ## Format every Go file
+	@gofmt -w $$(find . -name '*.go' -not -path './.tmp/*')
+
+.PHONY: vet
+vet:
+	@for module in $(MODULES); do echo "go vet: $$module"; (cd "$$module" && go vet ./...); done
+
+# Built by the installed Go (a linter built by an older one refuses newer code) and outside go.work, which would change its dependencies.
+$(GOLANGCI_LINT):
+	@echo "installing golangci-lint $(GOLANGCI_LINT_VERSION)"
+	@mkdir -p $(BIN)
+	@GOWORK=off GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	@mv $(BIN)/golangci-lint $@
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target in turn (FUZZTIME=20s each)
+	@MODULES="$(MODULES)" FUZZTIME="$(FUZZTIME)" scripts/fuzz.sh
+
+.PHONY: bench
+bench: setup ## Run the benchmarks into BENCH_OUT (BENCH=regexp, BENCH_COUNT=6), ready for benchstat
+	@mkdir -p $(dir $(BENCH_OUT))
+	go test -run='^$$' -bench='$(BENCH)' -benchmem -count=$(BENCH_COUNT) -timeout=60m ./... | tee $(BENCH_OUT)
+
+.PHONY: benchstat
+benchstat: ## Compare two benchmark files (BENCH_OLD with BENCH_OUT)
+	@GOWORK=off go run golang.org/x/perf/cmd/benchstat@$(BENCHSTAT_VERSION) $(BENCH_OLD) $(BENCH_OUT)
+
+.PHONY: tidy
+tidy: ## Tidy go.mod and go.sum of every module
+	@for module in $(MODULES); do (cd "$$module" && go mod tidy); done
+
+.PHONY: clean
+clean: ## Remove the tools and everything that a run left in .tmp
+	@rm -rf $(TMP)

@@ -1,0 +1,410 @@
+package activity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	commonpb "go.temporal.io/api/common/v1"
+	sdkactivity "go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/internal/wire"
+)
+
+const (
+	// redisTimeout bounds one attempt to reach Redis: a workflow task waits for it.
+	redisTimeout = 5 * time.Second
+	// markerBytes bounds the outcomes in one marker; one larger outcome is taken alone.
+	markerBytes = 512 << 10
+	// unknownSlot: the queue has to find the run's slot.
+	unknownSlot = -1
+)
+
+// dispatch is one wave on its way into the queue. It lives as long as its local activity.
+type dispatch struct {
+	r      *Runtime
+	w      *Worker // the worker whose workflow task this is; nil in an unknown worker
+	info   sdkactivity.Info
+	wave   *wire.Wave
+	marker *wire.Marker
+	groups []*group
+	// unsent are the calls that are not in the queue, or perhaps not, and may go plain.
+	unsent []unsent
+	taken  int // bytes of outcomes in the marker
+}
+
+// group is the part of a wave that goes to one pool under one header: the queue's wave.
+type group struct {
+	pool    string
+	address int // in marker.Addresses
+	calls   []int
+	queued  *batchqueue.Wave
+	awaited []uint64 // numbers whose outcomes the window waits for
+}
+
+type unsent struct {
+	call int
+	// group is set when the queue may have the task all the same.
+	group *group
+}
+
+// Dispatch puts a wave into the queue (protocol D1). Everything that goes wrong with
+// Redis is in the answers; an error means that the local activity itself ended.
+func (r *Runtime) Dispatch(ctx context.Context, wave *wire.Wave) ([]byte, error) {
+	info := sdkactivity.GetInfo(ctx)
+	d := &dispatch{r: r, w: workerFrom(ctx), info: info, wave: wave, marker: &wire.Marker{
+		RunID:   info.WorkflowExecution.RunID,
+		First:   wave.First,
+		Answers: make([]wire.Answer, len(wave.Calls)),
+	}}
+	sendable, err := d.prepare()
+	if err != nil {
+		return nil, err
+	}
+	if err := d.group(sendable); err != nil {
+		return nil, err
+	}
+	window := d.openWindow()
+	for _, g := range d.groups {
+		d.send(ctx, g)
+	}
+	if err := d.await(ctx, window); err != nil {
+		return nil, err
+	}
+	d.fallBack()
+	d.finish()
+	return wire.EncodeMarker(d.marker), nil
+}
+
+// prepare fills in what each answer has in any case, and refuses calls that no way
+// could carry. It returns the others.
+func (d *dispatch) prepare() ([]int, error) {
+	sendable := make([]int, 0, len(d.wave.Calls))
+	for i := range d.wave.Calls {
+		c := &d.wave.Calls[i]
+		a := &d.marker.Answers[i]
+		*a = wire.Answer{Number: c.Number, Type: c.Type, Fingerprint: c.Fingerprint, Address: -1}
+		if a.Fingerprint == 0 {
+			a.Fingerprint = wire.Fingerprint(d.marker.RunID, c)
+		}
+		if size := proto.Size(c.Input); size > d.r.o.MaxPayloadBytes {
+			failure, err := d.tooLarge(c, size)
+			if err != nil {
+				return nil, err
+			}
+			a.State, a.Failure = wire.StateRefused, failure
+			continue
+		}
+		sendable = append(sendable, i)
+	}
+	return sendable, nil
+}
+
+func (d *dispatch) tooLarge(c *wire.Call, size int) (*commonpb.Payload, error) {
+	dc, fc := d.r.client.converters(d.info.Namespace, d.info.WorkflowExecution.ID)
+	message := fmt.Sprintf("%s The arguments of %q have %d bytes, the limit is %d: store the data elsewhere and pass a reference.",
+		payloadLimitMessage, c.Type, size, d.r.o.MaxPayloadBytes)
+	return wire.EncodeFailure(dc, fc.ErrorToFailure(temporal.NewNonRetryableApplicationError(message, ErrTypePayloadTooLarge, nil)))
+}
+
+// group deals the calls out to pools and headers.
+func (d *dispatch) group(calls []int) error {
+	type key struct {
+		pool   string
+		header *commonpb.Header
+	}
+	groups := map[key]*group{}
+	for _, i := range calls {
+		c := &d.wave.Calls[i]
+		var header *commonpb.Header
+		if i < len(d.wave.Headers) {
+			header = d.wave.Headers[i]
+		}
+		k := key{d.r.poolOf(d.w, d.info, c), header}
+		g := groups[k]
+		if g == nil {
+			common, err := encodeAddress(&address{
+				Namespace:    d.info.Namespace,
+				WorkflowID:   d.info.WorkflowExecution.ID,
+				RunID:        d.info.WorkflowExecution.RunID,
+				WorkflowType: d.info.WorkflowType.Name,
+				TaskQueue:    c.TaskQueue,
+				Header:       header,
+			})
+			if err != nil {
+				return err
+			}
+			g = &group{pool: k.pool, address: d.addressOf(k.pool), queued: &batchqueue.Wave{
+				Run:       d.marker.RunID,
+				ID:        c.Number, // a number belongs to one wave only
+				Common:    common,
+				HeldBelow: d.wave.HeldBelow,
+				Slot:      unknownSlot,
+			}}
+			groups[k] = g
+			d.groups = append(d.groups, g)
+		}
+		task, err := d.task(i)
+		if err != nil {
+			return err
+		}
+		g.calls = append(g.calls, i)
+		g.queued.Tasks = append(g.queued.Tasks, task)
+	}
+	return nil
+}
+
+// addressOf returns the pool's place in the marker. A run has one slot per pool.
+func (d *dispatch) addressOf(pool string) int {
+	for i := range d.marker.Addresses {
+		if d.marker.Addresses[i].Pool == pool {
+			return i
+		}
+	}
+	d.marker.Addresses = append(d.marker.Addresses, wire.Address{Pool: pool})
+	return len(d.marker.Addresses) - 1
+}
+
+// poolOf names the pool of a call. The build is that of the worker that dispatches; on
+// another task queue it means nothing.
+func (r *Runtime) poolOf(w *Worker, info sdkactivity.Info, c *wire.Call) string {
+	taskQueue, build := c.TaskQueue, ""
+	if taskQueue == "" {
+		taskQueue = info.TaskQueue
+	}
+	if w != nil && taskQueue == w.taskQueue {
+		build = w.build
+	}
+	return PoolName(taskQueue, c.Pool, build)
+}
+
+func (d *dispatch) task(i int) (batchqueue.Task, error) {
+	c, a := &d.wave.Calls[i], &d.marker.Answers[i]
+	input, err := payloadsBytes(c.Input)
+	if err != nil {
+		return batchqueue.Task{}, err
+	}
+	envelope := call{Input: input, NonRetryable: c.Options.Retry.GetNonRetryableErrorTypes()}
+	if c.ActivityID != fmt.Sprint(c.Number) {
+		envelope.ActivityID = c.ActivityID
+	}
+	identity := wire.Identity{RunID: d.marker.RunID, Number: c.Number, Fingerprint: a.Fingerprint}
+	retry := c.Options.Retry
+	return batchqueue.Task{
+		Number:      c.Number,
+		Fingerprint: a.Fingerprint,
+		Type:        c.Type,
+		Payload:     encodeCall(&envelope),
+		Options: batchqueue.TaskOptions{
+			ScheduleToStart: c.Options.ScheduleToStart,
+			ScheduleToClose: c.Options.ScheduleToClose,
+			StartToClose:    c.Options.StartToClose,
+			Heartbeat:       c.Options.Heartbeat,
+			Retry: batchqueue.RetryPolicy{
+				InitialInterval:    retry.GetInitialInterval().AsDuration(),
+				BackoffCoefficient: retry.GetBackoffCoefficient(),
+				MaximumInterval:    retry.GetMaximumInterval().AsDuration(),
+				MaximumAttempts:    int(retry.GetMaximumAttempts()),
+			},
+		},
+		Early: slices.Contains(d.wave.Early, identity),
+	}, nil
+}
+
+// send puts a group into the queue and notes the answers. A task whose answer is lost is
+// asked for once more: the enqueue is idempotent.
+func (d *dispatch) send(ctx context.Context, g *group) {
+	if !d.r.breaker.allow() {
+		d.leave(g, nil)
+		return
+	}
+	ok := d.handled(ctx, g)
+	if ok && len(g.queued.Tasks) > 0 {
+		ok = d.enqueue(ctx, g)
+		if !ok && ctx.Err() == nil {
+			ok = d.enqueue(ctx, g)
+		}
+		d.giveUp(g)
+	}
+	if ctx.Err() == nil {
+		d.r.breaker.report(ok)
+	}
+	if ok {
+		d.r.strays.cancel(ctx, d.r.queue)
+	}
+}
+
+// handled takes the calls out of the group that no worker of the pool handles. It
+// reports whether Redis answered; if not, the group is empty afterwards.
+func (d *dispatch) handled(ctx context.Context, g *group) bool {
+	var types []string
+	for _, i := range g.calls {
+		if name := d.wave.Calls[i].Type; !slices.Contains(types, name) {
+			types = append(types, name)
+		}
+	}
+	var hurry <-chan struct{}
+	if d.w != nil {
+		hurry = d.w.announced
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	known, err := d.r.announced.handled(ctx, g.pool, types, hurry)
+	if err != nil {
+		d.leave(g, nil)
+		return false
+	}
+	if absent := func(i int) bool { return !known[d.wave.Calls[i].Type] }; slices.ContainsFunc(g.calls, absent) {
+		d.r.count("slipstream_calls_not_handled", d.leave(g, absent))
+	}
+	return true
+}
+
+// leave moves the matching calls of a group (nil: all) to those that may go plain, and
+// returns their number. Nothing was sent of them.
+func (d *dispatch) leave(g *group, match func(call int) bool) int {
+	var calls []int
+	var tasks []batchqueue.Task
+	left := 0
+	for k, i := range g.calls {
+		if match == nil || match(i) {
+			d.unsent = append(d.unsent, unsent{call: i})
+			left++
+			continue
+		}
+		calls, tasks = append(calls, i), append(tasks, g.queued.Tasks[k])
+	}
+	g.calls, g.queued.Tasks = calls, tasks
+	return left
+}
+
+// enqueue sends those tasks of the group that have no sure answer. It reports whether
+// all have one now.
+func (d *dispatch) enqueue(ctx context.Context, g *group) bool {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	wave := *g.queued
+	wave.Tasks = nil
+	var calls []int
+	for k, i := range g.calls {
+		if a := &d.marker.Answers[i]; a.State == wire.StateUnknown || a.State == wire.StateUnsure {
+			wave.Tasks, calls = append(wave.Tasks, g.queued.Tasks[k]), append(calls, i)
+		}
+	}
+	enqueued, err := d.r.queue.Enqueue(ctx, g.pool, &wave)
+	if err != nil {
+		// The queue cannot carry such a wave at all; plain activities can.
+		d.r.log.Warn("[Slipstream] the queue does not take a wave; its calls run as ordinary activities", "Pool", g.pool, "Error", err)
+		for _, i := range calls {
+			d.unsent = append(d.unsent, unsent{call: i})
+		}
+		return true
+	}
+	g.queued.Slot = enqueued.Slot
+	if enqueued.Slot >= 0 {
+		d.marker.Addresses[g.address].Slot = enqueued.Slot
+	}
+	sure := true
+	for k, i := range calls {
+		sure = d.note(g, i, &enqueued.Answers[k]) && sure
+	}
+	return sure
+}
+
+// note takes the queue's answer for a call and reports whether it is a sure one.
+func (d *dispatch) note(g *group, i int, answer *batchqueue.Answer) bool {
+	a := &d.marker.Answers[i]
+	switch answer.State {
+	case batchqueue.AnswerQueued:
+		a.State, a.Address = wire.StateQueued, g.address
+	case batchqueue.AnswerEarly:
+		a.State = wire.StateEarly
+	case batchqueue.AnswerDone:
+		d.done(i, answer.Outcome)
+	case batchqueue.AnswerRefused:
+		if errors.Is(answer.Err, batchqueue.ErrFull) {
+			d.r.count("slipstream_redis_full", 1)
+		}
+		d.unsent = append(d.unsent, unsent{call: i})
+	default:
+		a.State = wire.StateUnsure
+		return false
+	}
+	return true
+}
+
+// giveUp ends the search for answers that were lost twice.
+func (d *dispatch) giveUp(g *group) {
+	for _, i := range g.calls {
+		if a := &d.marker.Answers[i]; a.State == wire.StateUnsure {
+			u := unsent{call: i, group: g}
+			if g.queued.Slot < 0 {
+				u.group = nil // the run's slot was not even found: nothing was sent
+			}
+			d.unsent = append(d.unsent, u)
+		}
+	}
+}
+
+func (d *dispatch) done(i int, o *batchqueue.Outcome) {
+	a := &d.marker.Answers[i]
+	outcome := wireOutcome(d.marker.RunID, o)
+	a.State, a.Outcome = wire.StateDone, &outcome
+	d.taken += len(o.Payload)
+}
+
+// fallBack decides about the calls that are not in the queue: plain as long as the run
+// may send more of them, later beyond that. What the queue may have all the same is
+// cancelled there, unless it must not run twice: then it stays open, and an ask decides.
+func (d *dispatch) fallBack() {
+	budget := d.wave.Fallback
+	plain := 0
+	for _, u := range d.unsent {
+		a := &d.marker.Answers[u.call]
+		once := d.wave.Calls[u.call].Options.Retry.GetMaximumAttempts() == 1
+		switch {
+		case u.group != nil && (once || budget == 0):
+			a.State, a.Address = wire.StateUnsure, u.group.address
+		case budget == 0:
+			a.State = wire.StateWaiting
+		default:
+			budget--
+			plain++
+			a.State = wire.StatePlain
+			if u.group != nil {
+				d.r.strays.add(stray{u.group.pool, u.group.queued.Slot, d.marker.RunID,
+					batchqueue.Identity{Number: a.Number, Fingerprint: a.Fingerprint}})
+			}
+		}
+	}
+	d.r.count("slipstream_calls_plain", plain)
+}
+
+// finish writes the marker's summary, one line for people who read the history.
+func (d *dispatch) finish() {
+	names := map[wire.State]string{
+		wire.StateQueued: "queued", wire.StateDone: "done", wire.StateEarly: "early", wire.StateRefused: "refused",
+		wire.StatePlain: "plain", wire.StateUnsure: "unsure", wire.StateWaiting: "waiting",
+	}
+	counts := map[wire.State]int{}
+	for i := range d.marker.Answers {
+		counts[d.marker.Answers[i].State]++
+	}
+	var parts []string
+	for s := wire.StateUnknown; s <= wire.StateWaiting; s++ {
+		if counts[s] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[s], names[s]))
+		}
+	}
+	if n := len(d.marker.Taken); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d of earlier waves", n))
+	}
+	d.marker.Summary = strings.Join(parts, ", ")
+	d.r.count("slipstream_calls_dispatched", len(d.marker.Answers))
+}

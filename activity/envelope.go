@@ -1,0 +1,213 @@
+package activity
+
+import (
+	"errors"
+	"fmt"
+
+	commonpb "go.temporal.io/api/common/v1"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// What a task carries through the queue, which looks at none of it. Both envelopes stay
+// in Redis while workers of other releases run: field numbers are never reused, unknown
+// fields are skipped, and a form that an older release must not run has a higher version.
+//
+// Arguments, header and failures went through the user's codec before they came here;
+// the rest (names, IDs, error type names) is readable in Redis.
+
+const envelopeVersion = 1
+
+// errNewerEnvelope is wrapped when a newer Slipstream wrote a task in a form that this
+// one cannot run.
+var errNewerEnvelope = errors.New("the task was written by a newer version of Slipstream; update this worker")
+
+const (
+	fieldVersion protowire.Number = 1
+
+	callActivityID   protowire.Number = 2
+	callInput        protowire.Number = 3
+	callNonRetryable protowire.Number = 4
+
+	addressNamespace    protowire.Number = 2
+	addressWorkflowID   protowire.Number = 3
+	addressRunID        protowire.Number = 4
+	addressWorkflowType protowire.Number = 5
+	addressTaskQueue    protowire.Number = 6
+	addressHeader       protowire.Number = 7
+)
+
+// call is what a task knows that the queue does not: a batchqueue.Task's Payload.
+type call struct {
+	// ActivityID is empty where it is the call's number, which is the rule.
+	ActivityID string
+	// Input is an encoded commonpb.Payloads; nil means no arguments.
+	Input []byte
+	// NonRetryable are the error types of the retry policy, the one field of it that the
+	// queue cannot use.
+	NonRetryable []string
+}
+
+// address is what all tasks of a wave share: a batchqueue.Wave's Common. It says where
+// outcomes go and under which header.
+type address struct {
+	Namespace    string
+	WorkflowID   string
+	RunID        string
+	WorkflowType string
+	TaskQueue    string
+	Header       *commonpb.Header
+}
+
+func encodeCall(c *call) []byte {
+	b := appendVarint(make([]byte, 0, len(c.Input)+16), fieldVersion, envelopeVersion)
+	if c.ActivityID != "" {
+		b = appendString(b, callActivityID, c.ActivityID)
+	}
+	if c.Input != nil {
+		b = appendBytes(b, callInput, c.Input)
+	}
+	for _, name := range c.NonRetryable {
+		b = appendString(b, callNonRetryable, name)
+	}
+	return b
+}
+
+func decodeCall(b []byte) (*call, error) {
+	c := &call{}
+	err := readEnvelope(b, func(number protowire.Number, value []byte) error {
+		switch number {
+		case callActivityID:
+			c.ActivityID = string(value)
+		case callInput:
+			c.Input = value
+		case callNonRetryable:
+			c.NonRetryable = append(c.NonRetryable, string(value))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("decode task: %w", err)
+	}
+	return c, nil
+}
+
+func encodeAddress(a *address) ([]byte, error) {
+	b := appendVarint(nil, fieldVersion, envelopeVersion)
+	b = appendString(b, addressNamespace, a.Namespace)
+	b = appendString(b, addressWorkflowID, a.WorkflowID)
+	b = appendString(b, addressRunID, a.RunID)
+	b = appendString(b, addressWorkflowType, a.WorkflowType)
+	b = appendString(b, addressTaskQueue, a.TaskQueue)
+	if len(a.Header.GetFields()) > 0 {
+		// Deterministic, because equal waves should look equal in Redis.
+		header, err := proto.MarshalOptions{Deterministic: true}.Marshal(a.Header)
+		if err != nil {
+			return nil, fmt.Errorf("encode header: %w", err)
+		}
+		b = appendBytes(b, addressHeader, header)
+	}
+	return b, nil
+}
+
+func decodeAddress(b []byte) (*address, error) {
+	a := &address{}
+	err := readEnvelope(b, func(number protowire.Number, value []byte) error {
+		switch number {
+		case addressNamespace:
+			a.Namespace = string(value)
+		case addressWorkflowID:
+			a.WorkflowID = string(value)
+		case addressRunID:
+			a.RunID = string(value)
+		case addressWorkflowType:
+			a.WorkflowType = string(value)
+		case addressTaskQueue:
+			a.TaskQueue = string(value)
+		case addressHeader:
+			a.Header = &commonpb.Header{}
+			return proto.Unmarshal(value, a.Header)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("decode address: %w", err)
+	}
+	return a, nil
+}
+
+// readEnvelope checks the version and hands out the fields that have a length; value
+// shares b's memory.
+func readEnvelope(b []byte, each func(number protowire.Number, value []byte) error) error {
+	var version uint64
+	for len(b) > 0 {
+		number, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		b = b[n:]
+		var value []byte
+		switch {
+		case number == fieldVersion && typ == protowire.VarintType:
+			version, n = protowire.ConsumeVarint(b)
+			if version > envelopeVersion {
+				return errNewerEnvelope
+			}
+		case typ == protowire.BytesType:
+			if value, n = protowire.ConsumeBytes(b); n >= 0 {
+				if err := each(number, value); err != nil {
+					return err
+				}
+			}
+		default:
+			n = protowire.ConsumeFieldValue(number, typ, b)
+		}
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		b = b[n:]
+	}
+	if version == 0 {
+		return errors.New("no version: not a Slipstream envelope")
+	}
+	return nil
+}
+
+func appendVarint(b []byte, number protowire.Number, v uint64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(b, number, protowire.VarintType), v)
+}
+
+func appendString(b []byte, number protowire.Number, s string) []byte {
+	return protowire.AppendString(protowire.AppendTag(b, number, protowire.BytesType), s)
+}
+
+func appendBytes(b []byte, number protowire.Number, v []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(b, number, protowire.BytesType), v)
+}
+
+// payloadsBytes encodes payloads as the queue carries them. Nil stays nil: no payloads is
+// not the same as zero payloads.
+func payloadsBytes(p *commonpb.Payloads) ([]byte, error) {
+	if p == nil {
+		return nil, nil
+	}
+	b, err := proto.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("encode payloads: %w", err)
+	}
+	if b == nil {
+		b = []byte{}
+	}
+	return b, nil
+}
+
+func payloadsFromBytes(b []byte) (*commonpb.Payloads, error) {
+	if b == nil {
+		return nil, nil
+	}
+	p := &commonpb.Payloads{}
+	if err := proto.Unmarshal(b, p); err != nil {
+		return nil, fmt.Errorf("decode payloads: %w", err)
+	}
+	return p, nil
+}

@@ -1,0 +1,193 @@
+package activity
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/log"
+
+	"github.com/slipstream-go/slipstream/batchqueue"
+)
+
+const (
+	// announceEvery renews announcements, which hold for a day.
+	announceEvery = 8 * time.Hour
+	// While Redis is away or unsuitable, the keeper tries again at these intervals.
+	keeperMinWait = time.Second
+	keeperMaxWait = 30 * time.Second
+	// unlimitedRate is the SDK's default for activities per second.
+	unlimitedRate = 100_000
+)
+
+// executors are a worker's, by pool: one for each that it serves. The keeper starts them;
+// Stop waits for the keeper and stops them.
+type executors map[string]*batchqueue.Executor
+
+// pools are the pools that the worker serves. It claims every type it has a handler for
+// in each of them, marked there or not: runs that were routed by an older release keep
+// to the pools of that release's marks.
+func (w *Worker) pools() []string {
+	pools := []string{PoolName(w.taskQueue, "", w.build)}
+	for name, pool := range w.rt.o.Marks {
+		full := PoolName(w.taskQueue, pool, w.build)
+		if w.registry.find(name) != nil && !slices.Contains(pools, full) {
+			pools = append(pools, full)
+		}
+	}
+	slices.Sort(pools)
+	return pools
+}
+
+// keep announces the worker's types and starts its executors, as soon as Redis lets it,
+// then renews the announcements until ctx ends. Redis being away is a warning: calls run
+// as ordinary activities until it is there.
+func (w *Worker) keep(ctx context.Context, h *host, concurrency int, ready chan<- struct{}) {
+	wait := keeperMinWait
+	var said string
+	for {
+		err := w.open(ctx, h, concurrency)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if said != err.Error() {
+			said = err.Error()
+			if errors.Is(err, batchqueue.ErrServer) {
+				w.logger.Error("[Slipstream] this Redis cannot carry the queue; marked calls run as ordinary activities until that is mended", "Error", err)
+			} else {
+				w.logger.Warn("[Slipstream] Redis is not reachable; marked calls run as ordinary activities until it is", "Error", err)
+			}
+		}
+		if !sleep(ctx, wait) {
+			return
+		}
+		wait = min(2*wait, keeperMaxWait)
+	}
+	if said != "" {
+		w.logger.Info("[Slipstream] Redis is reachable; the executor runs")
+	}
+	w.warnOfMarks(ctx)
+	close(w.announced)
+	close(ready)
+	for sleep(ctx, announceEvery) {
+		if err := w.announce(ctx); err != nil {
+			w.logger.Warn("[Slipstream] could not renew the announcement of this worker's activities", "Error", err)
+		}
+	}
+}
+
+func (w *Worker) open(ctx context.Context, h *host, concurrency int) error {
+	report, err := w.rt.queue.Check(ctx)
+	if err != nil {
+		return err
+	}
+	for _, warning := range report.Warnings {
+		w.logger.Warn("[Slipstream] " + warning)
+	}
+	// The executors first: what is announced is queued, and then somebody must be there.
+	for _, pool := range w.pools() {
+		if err := w.startExecutor(ctx, h, pool, concurrency); err != nil {
+			return err
+		}
+	}
+	return w.announce(ctx)
+}
+
+func (w *Worker) startExecutor(ctx context.Context, h *host, pool string, concurrency int) error {
+	if w.executors[pool] != nil {
+		return nil
+	}
+	e, err := w.rt.queue.NewExecutor(batchqueue.ExecutorOptions{
+		Pool:          pool,
+		ID:            w.instance,
+		Worker:        w.identity,
+		Types:         w.registry.types(w.rt.o.Marks),
+		Concurrency:   concurrency,
+		RatePerSecond: w.rate(),
+		DrainTimeout:  w.rt.o.DrainTimeout,
+		Handler: func(ctx context.Context, d *batchqueue.Delivery) batchqueue.Result {
+			return w.handle(ctx, h, d)
+		},
+		Deliver: func(ctx context.Context, b *batchqueue.Batch) error {
+			return w.deliver(ctx, h, b)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := e.Start(ctx); err != nil {
+		return err
+	}
+	w.executors[pool] = e
+	return nil
+}
+
+// rate is the limit that the user set for the worker, 0 if none. The SDK fills in a
+// default that means none.
+func (w *Worker) rate() float64 {
+	if rate := w.options.WorkerActivitiesPerSecond; rate < unlimitedRate {
+		return rate
+	}
+	return 0
+}
+
+func (w *Worker) announce(ctx context.Context) error {
+	types := w.registry.types(w.rt.o.Marks)
+	for _, pool := range w.pools() {
+		if err := w.rt.queue.Announce(ctx, pool, types); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warnOfMarks names the marks that no worker of the task queue handles, neither here nor
+// elsewhere: calls of those types would run as ordinary activities, and nobody would
+// know why.
+func (w *Worker) warnOfMarks(ctx context.Context) {
+	for name, pool := range w.rt.o.Marks {
+		if w.rt.registered(name) {
+			continue
+		}
+		known, err := w.rt.queue.Announced(ctx, PoolName(w.taskQueue, pool, w.build))
+		if err != nil || known[name] {
+			continue
+		}
+		if alias := w.registry.alias(name); alias != "" {
+			w.logger.Warn("[Slipstream] a marked activity is registered under another name; mark it by that name", "Mark", name, "RegisteredAs", alias)
+			continue
+		}
+		w.logger.Warn("[Slipstream] no worker registers a marked activity; its calls are not accelerated. Check the spelling of the mark, or register the activity",
+			"Mark", name, "TaskQueue", w.taskQueue)
+	}
+}
+
+// stop stops all executors side by side.
+func (s executors) stop(ctx context.Context, logger log.Logger) {
+	var wait sync.WaitGroup
+	for _, e := range s {
+		wait.Go(func() {
+			if err := e.Stop(ctx); err != nil {
+				logger.Warn("[Slipstream] the executor did not stop cleanly; its tasks are taken over by others", "Error", err)
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// sleep reports false when ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,252 @@
+package activity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	commonpb "go.temporal.io/api/common/v1"
+	failurepb "go.temporal.io/api/failure/v1"
+	sdkactivity "go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/slipstream-go/slipstream/batchqueue"
+)
+
+// invocation is one attempt of a routed call. It does what the SDK's activity task
+// handler does for a plain one, in the same order.
+type invocation struct {
+	w       *Worker
+	h       *host
+	d       *batchqueue.Delivery
+	call    *call
+	address *address
+	info    sdkactivity.Info
+	metrics client.MetricsHandler
+	dc      converter.DataConverter
+	fc      converter.FailureConverter
+}
+
+// handle runs one attempt. It is the executor's batchqueue.Handler and never panics.
+func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) batchqueue.Result {
+	started := time.Now()
+	v := &invocation{w: w, h: h, d: d, address: &address{}, call: &call{}}
+	c, err := decodeCall(d.Payload)
+	if err == nil {
+		v.call = c
+		var a *address
+		if a, err = decodeAddress(d.Common); err == nil {
+			v.address = a
+		}
+	}
+	v.info = taskInfo(d, v.call, v.address, w.taskQueue, started)
+	v.dc, v.fc = w.rt.client.converters(v.address.Namespace, v.address.WorkflowID)
+	v.metrics = newOutbound(w, h, v.info).GetMetricsHandler(ctx)
+	if err != nil {
+		// A newer worker may be able to read it, so this is an attempt like any other.
+		return v.failed(err)
+	}
+	v.metrics.Timer("temporal_activity_schedule_to_start_latency").Record(started.Sub(d.AttemptScheduledAt))
+	result := v.run(ctx)
+	v.metrics.Timer("temporal_activity_execution_latency").Record(time.Since(started))
+	if result.Kind == batchqueue.KindCompleted {
+		v.metrics.Timer("temporal_activity_succeed_endtoend_latency").Record(time.Since(d.ScheduledAt))
+		w.rt.latency.observe(d.Type, time.Since(started))
+	}
+	return result
+}
+
+func (v *invocation) run(queueCtx context.Context) batchqueue.Result {
+	ctx, end := v.w.taskContext(queueCtx, v.h, v.info.Deadline)
+	defer end()
+	output, err := v.execute(ctx)
+
+	// Only a cancel that the workflow asked for is reported as one.
+	canceled := errors.Is(ctx.Err(), context.Canceled) && temporal.IsCanceledError(context.Cause(ctx))
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		// The queue has reported the time-out already, or does so now; what the handler
+		// made of it comes too late, as in Temporal.
+		v.w.logger.Info("Activity complete after timeout.", v.tags("Result", output, "Error", err)...)
+	}
+	switch {
+	case err == nil:
+		return v.completed(output)
+	case errors.Is(err, sdkactivity.ErrResultPending):
+		return v.failed(errResultPending(v.d.Type))
+	case canceled:
+		var ce *temporal.CanceledError
+		if errors.As(err, &ce) {
+			return v.canceled(ce)
+		}
+		if errors.Is(err, context.Canceled) {
+			return batchqueue.Result{Kind: batchqueue.KindCanceled}
+		}
+	}
+	if ce, ok := err.(*temporal.CanceledError); ok { //nolint:errorlint // the SDK looks at the outermost error only
+		err = fmt.Errorf("unexpected activity cancel error: %w", ce)
+	}
+	if !isBenign(err) {
+		v.w.logger.Error("Activity error.", v.tags("Error", err)...)
+	} else {
+		v.w.logger.Debug("Activity error.", v.tags("Error", err)...)
+	}
+	return v.failed(err)
+}
+
+// execute builds the user's interceptors around the handler, as the SDK does for each
+// activity, and calls them.
+func (v *invocation) execute(ctx context.Context) (output *commonpb.Payloads, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			stack := panicStack(v.info.TaskQueue)
+			v.w.logger.Error("Activity panic.", v.tags("PanicError", fmt.Sprintf("%v", p), "PanicStack", stack)...)
+			v.metrics.Counter("temporal_activity_task_error").Inc(1)
+			output, err = nil, panicError(p, stack)
+		}
+	}()
+	h := v.w.registry.find(v.d.Type)
+	if h == nil {
+		v.metrics.Counter("temporal_unregistered_activity_invocation").Inc(1)
+		return nil, v.w.registry.errNotRegistered(v.d.Type)
+	}
+	base := newOutbound(v.w, v.h, v.info)
+	base.dc, base.beat = v.dc, v.d.RecordHeartbeat
+	if base.details, err = payloadsFromBytes(v.d.Heartbeat); err != nil {
+		return nil, fmt.Errorf("heartbeat details of the attempt before: %w", err)
+	}
+	ctx = context.WithValue(ctx, outboundKey, interceptor.ActivityOutboundInterceptor(base))
+	inner := &innermost{handler: h, outbound: base}
+	var chain interceptor.ActivityInboundInterceptor = inner
+	interceptors := v.w.interceptors
+	for i := len(interceptors) - 1; i >= 0; i-- {
+		chain = interceptors[i].InterceptActivity(ctx, chain)
+	}
+	if err := chain.Init(base); err != nil {
+		return nil, err
+	}
+	ctx = context.WithValue(ctx, outboundKey, inner.outbound)
+
+	if ctx, err = v.w.rt.client.withHeader(ctx, v.address.Header); err != nil {
+		return nil, err
+	}
+	in, err := payloadsFromBytes(v.call.Input)
+	if err != nil {
+		return nil, err
+	}
+	dc := contextAware(ctx, v.dc)
+	args, err := h.decode(v.d.Type, dc, in)
+	if err != nil {
+		return nil, err
+	}
+	result, err := chain.ExecuteActivity(ctx, &interceptor.ExecuteActivityInput{Args: args})
+	if result == nil {
+		return nil, err
+	}
+	// An interceptor may return payloads; they are taken as they are.
+	output, ok := result.(*commonpb.Payloads)
+	if !ok {
+		var encodeErr error
+		if output, encodeErr = dc.ToPayloads(result); encodeErr != nil {
+			return nil, encodeErr
+		}
+	}
+	return output, err
+}
+
+// innermost is the end of the interceptor chain: the handler itself.
+type innermost struct {
+	interceptor.ActivityInboundInterceptorBase
+	handler *handler
+	// outbound is what the chain made of the base in Init.
+	outbound interceptor.ActivityOutboundInterceptor
+}
+
+func (i *innermost) Init(outbound interceptor.ActivityOutboundInterceptor) error {
+	i.outbound = outbound
+	return nil
+}
+
+func (i *innermost) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActivityInput) (any, error) {
+	// The header is for interceptors only.
+	return i.handler.call(context.WithValue(ctx, headerKey, nil), in.Args)
+}
+
+// taskContext has the values of the host context and ends as the queue's context does,
+// for the reasons that the SDK gives a plain activity.
+func (w *Worker) taskContext(queueCtx context.Context, h *host, deadline time.Time) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(h.ctx)
+	stopWatching := context.AfterFunc(queueCtx, func() {
+		// An expired deadline shows as such: the one set below fires by itself.
+		if !errors.Is(queueCtx.Err(), context.DeadlineExceeded) {
+			cancel(cancelCause(context.Cause(queueCtx)))
+		}
+	})
+	stopBackground := func() bool { return true }
+	if background := w.background; background != nil && background.Done() != nil {
+		stopBackground = context.AfterFunc(background, func() { cancel(context.Cause(background)) })
+	}
+	if d, ok := queueCtx.Deadline(); ok {
+		deadline = d
+	}
+	ctx, cancelDeadline := context.WithDeadline(ctx, deadline)
+	return ctx, func() {
+		stopWatching()
+		stopBackground()
+		cancelDeadline()
+		cancel(nil)
+	}
+}
+
+func cancelCause(cause error) error {
+	switch {
+	case errors.Is(cause, batchqueue.ErrCanceled):
+		return temporal.NewCanceledError()
+	case errors.Is(cause, batchqueue.ErrStopping):
+		return worker.ErrWorkerShutdown
+	}
+	return cause
+}
+
+func (v *invocation) tags(more ...any) []any {
+	return append([]any{
+		"WorkflowID", v.address.WorkflowID,
+		"RunID", v.address.RunID,
+		"ActivityType", v.d.Type,
+		"Attempt", v.info.Attempt,
+	}, more...)
+}
+
+// panicError makes the error that the SDK makes of a panic. Its type has no exported
+// constructor, but the default failure converter knows it by name.
+func panicError(value any, stack string) error {
+	return temporal.GetDefaultFailureConverter().FailureToError(&failurepb.Failure{
+		Message:    fmt.Sprintf("%v", value),
+		StackTrace: stack,
+		FailureInfo: &failurepb.Failure_ApplicationFailureInfo{
+			ApplicationFailureInfo: &failurepb.ApplicationFailureInfo{Type: "PanicError"},
+		},
+	})
+}
+
+// panicStack is cut as the SDK cuts it: without the frames between the panic and its
+// recovery. It must be called by the deferred function itself.
+func panicStack(taskQueue string) string {
+	const goroutineAndThreeFrames = 9 // this function's frame is one more than the SDK has
+	lines := strings.Split(strings.TrimSpace(string(debug.Stack())), "\n")
+	if len(lines) > goroutineAndThreeFrames {
+		lines = lines[goroutineAndThreeFrames:]
+	}
+	return fmt.Sprintf("activity for %s [panic]:\n%s", taskQueue, strings.Join(lines, "\n"))
+}
+
+func isBenign(err error) bool {
+	ae, ok := err.(*temporal.ApplicationError) //nolint:errorlint // the SDK looks at the outermost error only
+	return ok && ae.Category() == temporal.ApplicationErrorCategoryBenign
+}

@@ -1,0 +1,176 @@
+package activity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	sdkactivity "go.temporal.io/sdk/activity"
+
+	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/internal/wire"
+)
+
+// place is where open calls of one run live: a run that was reset has calls that its
+// former run dispatched.
+type place struct {
+	run string
+	wire.Address
+}
+
+// reconcile is one ask of a run (protocol C).
+type reconcile struct {
+	r     *Runtime
+	info  sdkactivity.Info
+	reply *wire.AskReply
+	room  int
+}
+
+// Reconcile asks the queue about open calls and pulls finished outcomes. Calls for which
+// Redis does not answer are unsure; an error means that the local activity itself ended.
+func (r *Runtime) Reconcile(ctx context.Context, ask *wire.Ask) ([]byte, error) {
+	info := sdkactivity.GetInfo(ctx)
+	c := &reconcile{r: r, info: info, room: markerBytes, reply: &wire.AskReply{RunID: info.WorkflowExecution.RunID}}
+	var places []place
+	open := map[place][]*wire.OpenCall{}
+	for i := range ask.Open {
+		o := &ask.Open[i]
+		p := place{o.RunID, o.Address}
+		if o.Call != nil {
+			// The dispatch of this call ended without a word. Where it would have put the
+			// call is known, because dispatch decides by what stands in the call alone.
+			var err error
+			if p, err = c.locate(ctx, o); err != nil {
+				c.found(o, wire.StateUnsure, -1)
+				continue
+			}
+		}
+		if open[p] == nil {
+			places = append(places, p)
+		}
+		open[p] = append(open[p], o)
+	}
+	for _, p := range places {
+		c.ask(ctx, p, open[p])
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return wire.EncodeAskReply(c.reply), nil
+}
+
+// locate completes a call whose dispatch was lost: its identity and its address.
+func (c *reconcile) locate(ctx context.Context, o *wire.OpenCall) (place, error) {
+	o.RunID, o.Number = c.info.WorkflowExecution.RunID, o.Call.Number
+	o.Fingerprint = o.Call.Fingerprint
+	if o.Fingerprint == 0 {
+		o.Fingerprint = wire.Fingerprint(o.RunID, o.Call)
+	}
+	o.Pool = c.r.poolOf(workerFrom(ctx), c.info, o.Call)
+	slot, err := c.r.slotOf(ctx, o.Pool, o.RunID)
+	if err != nil {
+		return place{}, err
+	}
+	o.Slot = slot
+	return place{o.RunID, o.Address}, nil
+}
+
+// slotOf finds the slot of a run: a wave without tasks goes nowhere else.
+func (r *Runtime) slotOf(ctx context.Context, pool, run string) (int, error) {
+	e, err := r.queue.Enqueue(ctx, pool, &batchqueue.Wave{Run: run, Slot: unknownSlot})
+	if err == nil && e.Slot < 0 {
+		err = batchqueue.ErrUnavailable
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find the slot of run %q in pool %q: %w", run, pool, err)
+	}
+	return e.Slot, nil
+}
+
+func (c *reconcile) ask(ctx context.Context, p place, calls []*wire.OpenCall) {
+	request := batchqueue.AskRequest{Run: p.run, MaxBytes: max(0, c.room)}
+	for _, o := range calls {
+		request.Open = append(request.Open, batchqueue.Identity{Number: o.Number, Fingerprint: o.Fingerprint})
+	}
+	var err error
+	if p.run != c.info.WorkflowExecution.RunID {
+		// The asking run was reset from the one that dispatched: it gets the outcomes.
+		request.Redirect, err = encodeAddress(&address{
+			Namespace:    c.info.Namespace,
+			WorkflowID:   c.info.WorkflowExecution.ID,
+			RunID:        c.info.WorkflowExecution.RunID,
+			WorkflowType: c.info.WorkflowType.Name,
+		})
+	}
+	var reply batchqueue.AskReply
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+		defer cancel()
+		reply, err = c.r.queue.Ask(ctx, p.Pool, p.Slot, request)
+	}
+	if err != nil {
+		c.r.log.Warn("[Slipstream] open calls could not be asked for", "Pool", p.Pool, "Calls", len(calls), "Error", err)
+		for _, o := range calls {
+			c.found(o, wire.StateUnsure, c.addressOf(o))
+		}
+		return
+	}
+	for i := range reply.Taken {
+		c.take(p.run, &reply.Taken[i])
+	}
+	for i, o := range calls {
+		switch a := &reply.Answers[i]; a.State {
+		case batchqueue.AnswerDone:
+			c.take(p.run, a.Outcome)
+		case batchqueue.AnswerNotHere:
+			c.found(o, wire.StateNotHere, c.addressOf(o))
+		default:
+			if o.Call != nil {
+				c.found(o, wire.StateQueued, c.addressOf(o))
+			}
+		}
+	}
+}
+
+func (c *reconcile) take(run string, o *batchqueue.Outcome) {
+	c.reply.Taken = append(c.reply.Taken, wireOutcome(run, o))
+	c.room -= len(o.Payload)
+}
+
+func (c *reconcile) found(o *wire.OpenCall, state wire.State, address int) {
+	number := o.Number
+	if o.Call != nil {
+		number = o.Call.Number
+	}
+	c.reply.Found = append(c.reply.Found, wire.Answer{
+		Number: number, Type: o.Type, State: state, Fingerprint: o.Fingerprint, Address: address,
+	})
+}
+
+func (c *reconcile) addressOf(o *wire.OpenCall) int {
+	for i, a := range c.reply.Addresses {
+		if a == o.Address {
+			return i
+		}
+	}
+	c.reply.Addresses = append(c.reply.Addresses, o.Address)
+	return len(c.reply.Addresses) - 1
+}
+
+// Cancel asks the queue to cancel calls. An error means that some of them may not have
+// been asked for.
+func (r *Runtime) Cancel(ctx context.Context, request *wire.CancelRequest) error {
+	calls := map[place][]batchqueue.Identity{}
+	for i := range request.Calls {
+		c := &request.Calls[i]
+		p := place{c.RunID, c.Address}
+		calls[p] = append(calls[p], batchqueue.Identity{Number: c.Number, Fingerprint: c.Fingerprint})
+	}
+	var errs []error
+	for p, identities := range calls {
+		if err := r.queue.Cancel(ctx, p.Pool, p.Slot, p.run, identities); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

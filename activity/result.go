@@ -1,0 +1,146 @@
+package activity
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	failurepb "go.temporal.io/api/failure/v1"
+	"go.temporal.io/sdk/temporal"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/internal/wire"
+)
+
+// Types of the application errors that Slipstream itself makes. Workflow code may match
+// them; they never change.
+const (
+	// ErrTypeResultPending: the handler of a routed call returned
+	// activity.ErrResultPending. Routed calls cannot be completed asynchronously: take
+	// the mark off the activity.
+	ErrTypeResultPending = "slipstream.ResultPending"
+	// ErrTypePayloadTooLarge: a call's arguments are over the limit for payloads.
+	ErrTypePayloadTooLarge = "slipstream.PayloadTooLarge"
+)
+
+func errResultPending(activityType string) error {
+	message := fmt.Sprintf("activity %q returned activity.ErrResultPending, but its calls go through Slipstream's queue "+
+		"and cannot be completed asynchronously; remove %q from the plugin's Marks", activityType, activityType)
+	return temporal.NewNonRetryableApplicationError(message, ErrTypeResultPending, nil)
+}
+
+// completed is the result of a handler that returned without error.
+func (v *invocation) completed(output *commonpb.Payloads) batchqueue.Result {
+	if size := proto.Size(output); size > v.w.rt.o.MaxPayloadBytes {
+		v.w.logger.Error("Activity task postprocess error: "+payloadLimitMessage,
+			v.tags("PayloadSize", size, "PayloadSizeLimit", v.w.rt.o.MaxPayloadBytes)...)
+		return v.failed(payloadSizeError{})
+	}
+	payload, err := payloadsBytes(output)
+	if err != nil {
+		return v.failed(err)
+	}
+	return batchqueue.Result{Kind: batchqueue.KindCompleted, Payload: payload}
+}
+
+// canceled is the result of a handler that acknowledged a cancel.
+func (v *invocation) canceled(err *temporal.CanceledError) batchqueue.Result {
+	// Details go through the data converter, not through the user's failure converter:
+	// so does the SDK in its response to a cancel.
+	fc := temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{DataConverter: v.dc})
+	details, encodeErr := payloadsBytes(fc.ErrorToFailure(err).GetCanceledFailureInfo().GetDetails())
+	if encodeErr != nil {
+		return v.failed(encodeErr)
+	}
+	return batchqueue.Result{Kind: batchqueue.KindCanceled, Payload: details}
+}
+
+// failed is the result of an attempt that ended in err. Whether it may be retried is
+// decided here, by the server's rules.
+func (v *invocation) failed(err error) batchqueue.Result {
+	failure := v.fc.ErrorToFailure(err)
+	if failure.GetApplicationFailureInfo().GetCategory() != enumspb.APPLICATION_ERROR_CATEGORY_BENIGN {
+		v.metrics.WithTags(map[string]string{"failure_reason": "ActivityError"}).Counter("temporal_activity_execution_failed").Inc(1)
+	}
+	if proto.Size(failure) > v.w.rt.o.MaxPayloadBytes {
+		failure = truncatedFailure(failure)
+	}
+	result := batchqueue.Result{
+		Kind:           batchqueue.KindFailed,
+		NonRetryable:   !isRetryable(failure, v.call.NonRetryable),
+		NextRetryDelay: failure.GetApplicationFailureInfo().GetNextRetryDelay().AsDuration(),
+	}
+	payload, encodeErr := wire.EncodeFailure(v.dc, failure)
+	if encodeErr == nil {
+		result.Payload, encodeErr = payloadsBytes(&commonpb.Payloads{Payloads: []*commonpb.Payload{payload}})
+	}
+	if encodeErr != nil {
+		// The workflow then sees a failure without its reason; the log has it.
+		v.w.logger.Error("Activity failure could not be encoded.", v.tags("Error", errors.Join(err, encodeErr))...)
+	}
+	return result
+}
+
+// isRetryable is the server's rule.
+func isRetryable(f *failurepb.Failure, nonRetryable []string) bool {
+	switch {
+	case f.GetTerminatedFailureInfo() != nil, f.GetCanceledFailureInfo() != nil:
+		return false
+	case f.GetTimeoutFailureInfo() != nil:
+		kind := f.GetTimeoutFailureInfo().GetTimeoutType()
+		if kind != enumspb.TIMEOUT_TYPE_START_TO_CLOSE && kind != enumspb.TIMEOUT_TYPE_HEARTBEAT {
+			return false
+		}
+		return !slices.Contains(nonRetryable, "TemporalTimeout:"+kind.String())
+	case f.GetServerFailureInfo() != nil:
+		return !f.GetServerFailureInfo().GetNonRetryable()
+	case f.GetApplicationFailureInfo() != nil:
+		return !f.GetApplicationFailureInfo().GetNonRetryable() &&
+			!slices.Contains(nonRetryable, f.GetApplicationFailureInfo().GetType())
+	}
+	return true
+}
+
+// payloadLimitMessage is the SDK's.
+const payloadLimitMessage = "[TMPRL1103] Attempted to upload payloads with size that exceeded the error limit."
+
+// payloadSizeError bears the name of the SDK's error: the name is the failure's type.
+type payloadSizeError struct{}
+
+func (payloadSizeError) Error() string { return payloadLimitMessage }
+
+// failureLimitMessage is the server's.
+const failureLimitMessage = "Failure exceeds size limit."
+
+// keptFailureBytes is how much of an oversized failure's message and stack trace is
+// kept, each.
+const keptFailureBytes = 4 << 10
+
+// truncatedFailure is what the server makes of a failure over the limit.
+func truncatedFailure(f *failurepb.Failure) *failurepb.Failure {
+	return &failurepb.Failure{
+		Message:     failureLimitMessage,
+		Source:      "Server",
+		FailureInfo: &failurepb.Failure_ServerFailureInfo{ServerFailureInfo: &failurepb.ServerFailureInfo{NonRetryable: true}},
+		Cause: &failurepb.Failure{
+			Message:    cut(f.GetMessage()),
+			Source:     f.GetSource(),
+			StackTrace: cut(f.GetStackTrace()),
+			FailureInfo: &failurepb.Failure_ApplicationFailureInfo{ApplicationFailureInfo: &failurepb.ApplicationFailureInfo{
+				Type:         f.GetApplicationFailureInfo().GetType(),
+				NonRetryable: f.GetApplicationFailureInfo().GetNonRetryable(),
+			}},
+		},
+	}
+}
+
+func cut(s string) string {
+	if len(s) > keptFailureBytes {
+		return strings.ToValidUTF8(s[:keptFailureBytes], "")
+	}
+	return s
+}

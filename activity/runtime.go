@@ -1,0 +1,139 @@
+package activity
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/log"
+
+	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/workflow"
+)
+
+// RuntimeOptions configure a Runtime. They are checked by the plugin, which has the
+// names that users know.
+type RuntimeOptions struct {
+	Queue *batchqueue.Queue
+	// Marks maps the marked activity types to their pools (see Resolve).
+	Marks map[string]string
+	// Concurrency is the number of handlers that an executor runs side by side; 0 means
+	// the worker's MaxConcurrentActivityExecutionSize.
+	Concurrency int
+	// Window is how long a dispatch waits for results; 0 means not at all.
+	Window time.Duration
+	// DrainTimeout is how long a stopping executor waits for its handlers.
+	DrainTimeout time.Duration
+	// MaxPayloadBytes is the namespace's limit for a call's arguments and for its result.
+	MaxPayloadBytes int
+}
+
+// Runtime is the ordinary half of the plugin for one Temporal client: it dispatches for
+// the client's workflows and runs executors for its workers. Safe for concurrent use.
+type Runtime struct {
+	o      RuntimeOptions
+	client Client
+	queue  *batchqueue.Queue
+	log    log.Logger
+
+	announced *announcements
+	latency   *latencies
+	breaker   *breaker
+	strays    *strays
+
+	mu      sync.Mutex
+	workers map[string]*Worker // by instance key
+	running int                // started workers
+	inbox   *batchqueue.Inbox  // while running > 0
+}
+
+var _ workflow.Dispatcher = (*Runtime)(nil)
+
+// NewRuntime returns the runtime of a client. It does no I/O and owns no goroutine until
+// a worker starts.
+func NewRuntime(c Client, o RuntimeOptions) *Runtime {
+	r := &Runtime{
+		o:         o,
+		client:    c,
+		queue:     o.Queue,
+		log:       c.Logger,
+		announced: newAnnouncements(o.Queue),
+		latency:   newLatencies(),
+		strays:    &strays{},
+		workers:   map[string]*Worker{},
+	}
+	r.breaker = &breaker{onChange: r.breakerChanged}
+	return r
+}
+
+func (r *Runtime) breakerChanged(open bool) {
+	if open {
+		r.count("slipstream_breaker_opened", 1)
+		r.log.Warn("[Slipstream] Redis does not answer: marked calls run as ordinary activities until it does")
+		return
+	}
+	r.log.Info("[Slipstream] Redis answers again: marked calls go through the queue")
+}
+
+func (r *Runtime) count(name string, n int) {
+	if n > 0 && r.client.Metrics != nil {
+		r.client.Metrics.Counter(name).Inc(int64(n))
+	}
+}
+
+// workerStarted makes the inbox for the first worker.
+func (r *Runtime) workerStarted(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running++
+	if r.running > 1 || r.o.Window <= 0 {
+		return
+	}
+	r.inbox = r.queue.NewInbox()
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := r.inbox.Start(ctx); err != nil {
+		// It goes on trying by itself; until then a dispatch that waits does so in vain.
+		r.log.Debug("[Slipstream] cannot listen for results yet", "Error", err)
+	}
+}
+
+// workerStopped ends the inbox with the last worker.
+func (r *Runtime) workerStopped(w *Worker) {
+	r.mu.Lock()
+	delete(r.workers, w.instance)
+	r.running--
+	var inbox *batchqueue.Inbox
+	if r.running == 0 {
+		inbox, r.inbox = r.inbox, nil
+	}
+	r.mu.Unlock()
+	if inbox == nil {
+		return
+	}
+	if err := inbox.Stop(); err != nil {
+		r.log.Debug("[Slipstream] the subscription for results did not end cleanly", "Error", err)
+	}
+}
+
+func (r *Runtime) currentInbox() *batchqueue.Inbox {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.inbox
+}
+
+// registered tells whether a worker of this process has a handler for the type.
+func (r *Runtime) registered(activityType string) bool {
+	r.mu.Lock()
+	workers := make([]*Worker, 0, len(r.workers))
+	for _, w := range r.workers {
+		workers = append(workers, w)
+	}
+	r.mu.Unlock()
+	for _, w := range workers {
+		if w.registry.find(activityType) != nil {
+			return true
+		}
+	}
+	return false
+}

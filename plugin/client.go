@@ -1,0 +1,62 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/interceptor"
+	"google.golang.org/grpc"
+
+	"github.com/slipstream-go/slipstream/activity"
+	"github.com/slipstream-go/slipstream/batchqueue"
+)
+
+var errSecondClient = errors.New("slipstream: this plugin value already serves a client; make another one with plugin.New for the second client")
+
+// ConfigureClient implements client.Plugin: our interceptor becomes the first one, and
+// the connection gets the gRPC interceptor that obtains host contexts.
+func (p *Plugin) ConfigureClient(_ context.Context, o client.PluginConfigureClientOptions) error {
+	options := o.ClientOptions
+	// Copied, because the slices are the user's, who may make another client from them.
+	options.Interceptors = append([]interceptor.ClientInterceptor{p.interceptor}, options.Interceptors...)
+	dial := append([]grpc.DialOption{}, options.ConnectionOptions.DialOptions...)
+	options.ConnectionOptions.DialOptions = append(dial, grpc.WithChainUnaryInterceptor(activity.InterceptUnary))
+	return nil
+}
+
+// NewClient implements client.Plugin: the options are final here, converters and
+// propagators included.
+func (p *Plugin) NewClient(ctx context.Context, o client.PluginNewClientOptions, next func(context.Context, client.PluginNewClientOptions) error) error {
+	s := &served{
+		client:          activity.NewClient(&o.ClientOptions),
+		externalStorage: len(o.ClientOptions.ExternalStorage.Drivers) > 0,
+	}
+	queueOptions := p.settings.queueOptions(s.client.Namespace)
+	queueOptions.Logger = s.client.Logger
+	queue, err := batchqueue.New(p.settings.redis, queueOptions)
+	if err != nil {
+		return fmt.Errorf("slipstream: %w", err)
+	}
+	s.runtime = activity.NewRuntime(s.client, activity.RuntimeOptions{
+		Queue:           queue,
+		Marks:           p.settings.marks,
+		Concurrency:     p.settings.Concurrency,
+		Window:          p.settings.Window,
+		DrainTimeout:    p.settings.DrainTimeout,
+		MaxPayloadBytes: p.settings.MaxPayloadBytes,
+	})
+	if !p.served.CompareAndSwap(nil, s) {
+		return errSecondClient
+	}
+	if err := next(ctx, o); err != nil {
+		// No client was made: the next try may have this plugin.
+		p.served.Store(nil)
+		return err
+	}
+	if s.externalStorage {
+		s.client.Logger.Warn("[Slipstream] the client has external payload storage: activity calls are not routed")
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+// Package scenario is the code that end-to-end tests run: workflows and activities that say who did what, for the
+// tests and for the worker processes that they start.
+package scenario
+
+import (
+	"context"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+)
+
+// StepsPerPipeline is how many activities a pipeline calls, one after the other.
+const StepsPerPipeline = 3
+
+// Input asks for pipelines numbered First to First+Count-1.
+type Input struct {
+	First, Count int
+	// StepTime is how long each step takes.
+	StepTime time.Duration
+}
+
+// Pipeline is what became of one pipeline.
+type Pipeline struct {
+	Value int
+	// Workers ran its steps, in order.
+	Workers []string
+	// Error is why it failed, or empty.
+	Error string
+}
+
+// Want is the value that pipeline number i must come to.
+func Want(i int) int { return i << StepsPerPipeline }
+
+// Pipelines runs them side by side, each doubling its number in every step.
+func Pipelines(ctx workflow.Context, in Input) ([]Pipeline, error) {
+	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 10 * time.Minute})
+	results := make([]Pipeline, in.Count)
+	open := workflow.NewWaitGroup(ctx)
+	for i := range results {
+		open.Add(1)
+		workflow.Go(ctx, func(ctx workflow.Context) {
+			defer open.Done()
+			results[i] = pipeline(ctx, in.First+i, in.StepTime)
+		})
+	}
+	open.Wait(ctx)
+	return results, nil
+}
+
+func pipeline(ctx workflow.Context, value int, stepTime time.Duration) Pipeline {
+	p := Pipeline{Value: value}
+	for range StepsPerPipeline {
+		var steps *Steps
+		var out Doubled
+		if err := workflow.ExecuteActivity(ctx, steps.Double, p.Value, stepTime).Get(ctx, &out); err != nil {
+			p.Error = err.Error()
+			return p
+		}
+		p.Value, p.Workers = out.Value, append(p.Workers, out.Worker)
+	}
+	return p
+}
+
+// Steps are the activities of one worker.
+type Steps struct {
+	// Worker names it in results.
+	Worker string
+	// Started is called when a step starts, from many goroutines.
+	Started func()
+}
+
+// Doubled is the result of Double.
+type Doubled struct {
+	Value  int
+	Worker string
+}
+
+// Double doubles value, and takes its time.
+func (s *Steps) Double(ctx context.Context, value int, takes time.Duration) (Doubled, error) {
+	s.Started()
+	timer := time.NewTimer(takes)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return Doubled{Value: 2 * value, Worker: s.Worker}, nil
+	case <-ctx.Done():
+		return Doubled{}, ctx.Err()
+	}
+}

@@ -1,0 +1,90 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+	"go.uber.org/goleak"
+
+	"github.com/slipstream-go/slipstream/samples/devstack"
+)
+
+// stack is the Temporal server and the Redis of all tests.
+var stack *devstack.Stack
+
+func TestMain(m *testing.M) {
+	code, err := withStack(m.Run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// withStack runs the tests between the start and the stop of everything that they share.
+func withStack(tests func() int) (code int, err error) {
+	if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv("CI") == "true" {
+		return 1, errors.New("e2e: CI must test on a real Redis, and redis-server is not installed; run make setup")
+	}
+	if binaries, err = os.MkdirTemp("", "slipstream-e2e-"); err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(binaries)
+	if stack, err = devstack.StartProcess(context.Background(), devstack.Options{}); err != nil {
+		return 1, err
+	}
+	fmt.Fprintln(os.Stderr, "e2e:", stack.Describe())
+	code = tests()
+	err = errors.Join(stack.Stop(), goleak.Find())
+	return code, err
+}
+
+// binaries is the folder of the programs that tests build.
+var binaries string
+
+// build builds a program of this module once per run, with the race detector where race is true, and returns its path.
+func build(t *testing.T, program string, race bool) string {
+	t.Helper()
+	path := filepath.Join(binaries, program+".exe")
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	args := []string{"build", "-o", path}
+	if race {
+		args = append(args, "-race")
+	}
+	out, err := exec.CommandContext(t.Context(), "go", append(args, "github.com/slipstream-go/slipstream/samples/"+program)...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return path
+}
+
+// freshTaskQueue is a task queue, and so a pool, that nobody else uses.
+func freshTaskQueue(t *testing.T) string {
+	t.Helper()
+	return strings.ReplaceAll(t.Name(), "/", "-") + "-" + uuid.NewString()
+}
+
+// dial connects to the stack's Temporal server.
+func dial(t *testing.T, plugins ...client.Plugin) client.Client {
+	t.Helper()
+	c, err := client.DialContext(t.Context(), client.Options{
+		HostPort:  stack.Temporal(),
+		Namespace: stack.Namespace(),
+		Logger:    log.NewStructuredLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))),
+		Plugins:   plugins,
+	})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return c
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"go.temporal.io/sdk/client"
+
+	"github.com/slipstream-go/slipstream/samples/devstack"
+)
+
+// job is one call of the command, with everything that could be checked before any server runs.
+type job struct {
+	config
+	translator     Translator
+	sentences      []string
+	stdout, stderr *os.File
+}
+
+// outcome is what a job found out.
+type outcome struct {
+	stack    string
+	versions map[string]string
+	results  []*result
+	figures  []figures
+	compared int
+	problems []error
+}
+
+func prepare(ctx context.Context, c config, stdout, stderr *os.File) (*job, error) {
+	j := &job{config: c, stdout: stdout, stderr: stderr}
+	var err error
+	if c.role != roleStarter {
+		if j.translator, err = newTranslator(ctx, c); err != nil {
+			return nil, err
+		}
+	}
+	if c.jsonFile != "" {
+		if err := checkWritable(c.jsonFile); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case c.role == roleWorker:
+	case c.input != "":
+		j.sentences, err = readSentences(c.input, c.n)
+	default:
+		j.sentences = builtinSentences(c.n)
+	}
+	return j, err
+}
+
+// run plays the role that was asked for. The error is what should make the command fail.
+func (j *job) run(ctx context.Context) (err error) {
+	options := j.stack
+	options.NoRedis = j.role == roleStarter || j.mode == standard
+	stack, err := devstack.Start(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stack.Stop()) }()
+	fmt.Fprintln(j.stderr, stack.Describe())
+
+	if j.role == roleWorker {
+		return j.work(ctx, stack)
+	}
+	return j.translate(ctx, stack)
+}
+
+// work runs workers until ctx ends, which is how this role is meant to end.
+func (j *job) work(ctx context.Context, stack *devstack.Stack) error {
+	p := newProgress(j.stderr, "worker", 0)
+	defer p.finish()
+	w, err := startWorkers(j.config, j.mode, stack, &Activities{translator: j.translator, stepDone: func() { p.add(1) }})
+	if err != nil {
+		return err
+	}
+	defer w.stop()
+	<-ctx.Done()
+	return nil
+}
+
+// translate makes the runs, reports them and returns what is wrong with them.
+func (j *job) translate(ctx context.Context, stack *devstack.Stack) error {
+	c, err := client.Dial(clientOptions(stack))
+	if err != nil {
+		return fmt.Errorf("cannot connect to Temporal at %s: %w", stack.Temporal(), err)
+	}
+	defer c.Close()
+
+	o := &outcome{stack: stack.Describe()}
+	for _, m := range j.modes() {
+		r, err := j.translateIn(ctx, m, c, stack)
+		if err != nil {
+			return err
+		}
+		counts, err := readHistories(ctx, c, r.workflows)
+		if err != nil {
+			return err
+		}
+		f := measure(r, counts)
+		o.results, o.figures, o.problems = append(o.results, r), append(o.figures, f), append(o.problems, f.problems()...)
+	}
+	o.versions = versions(ctx, c, stack)
+	o.compare(j.translator)
+	return j.report(o)
+}
+
+// translateIn makes the run of one mode, with workers of its own unless they run elsewhere.
+func (j *job) translateIn(ctx context.Context, m mode, c client.Client, stack *devstack.Stack) (*result, error) {
+	sentences := j.sentencesFor(m, j.sentences)
+	p := newProgress(j.stderr, string(m), stepsPerSentence*len(sentences))
+	defer p.finish()
+	workflowDone := func(int) {}
+	if j.role == roleStarter { // steps are done where nobody here can count them
+		workflowDone = func(sentences int) { p.add(stepsPerSentence * sentences) }
+	} else {
+		w, err := startWorkers(j.config, m, stack, &Activities{translator: j.translator, stepDone: func() { p.add(1) }})
+		if err != nil {
+			return nil, err
+		}
+		defer w.stop()
+	}
+	return translateAll(ctx, c, m, j.queue(m), sentences, j.perWorkflow, workflowDone)
+}
+
+func (o *outcome) compare(t Translator) {
+	if len(o.results) < 2 || !t.Deterministic() {
+		return
+	}
+	var err error
+	if o.compared, err = compare(o.results[0], o.results[1]); err != nil {
+		o.problems = append(o.problems, err)
+	}
+}
+
+func (j *job) report(o *outcome) error {
+	last := o.results[len(o.results)-1]
+	fmt.Fprintln(j.stdout)
+	printTranslations(j.stdout, last)
+	printFigures(j.stdout, o.figures)
+	switch {
+	case len(o.problems) > 0:
+	case o.compared > 0:
+		fmt.Fprintf(j.stdout, "Both modes gave equal outputs for all %s common sentences.\n", count(o.compared))
+	case len(o.results) == 2:
+		fmt.Fprintf(j.stdout, "Outputs were not compared: the %s translator may word a sentence differently each time.\n", j.config.translator)
+	}
+	if j.jsonFile != "" {
+		if err := writeJSON(j.jsonFile, newJSONReport(j.config, o)); err != nil {
+			o.problems = append(o.problems, err)
+		}
+	}
+	return errors.Join(o.problems...)
+}

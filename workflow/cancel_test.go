@@ -1,0 +1,289 @@
+package workflow_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
+	sdkworkflow "go.temporal.io/sdk/workflow"
+
+	"github.com/slipstream-go/slipstream/internal/wire"
+)
+
+func cancellable(ctx sdkworkflow.Context, wait bool) (sdkworkflow.Context, sdkworkflow.CancelFunc) {
+	return sdkworkflow.WithCancel(sdkworkflow.WithActivityOptions(ctx, sdkworkflow.ActivityOptions{
+		StartToCloseTimeout: time.Minute, WaitForCancellation: wait,
+	}))
+}
+
+// kind says what a future gave: a result, the SDK's bare canceled error, or an activity
+// error around it.
+func kind(ctx sdkworkflow.Context, f sdkworkflow.Future) string {
+	var s string
+	err := f.Get(ctx, &s)
+	var activityErr *temporal.ActivityError
+	switch {
+	case err == nil:
+		return s
+	case errors.Is(err, sdkworkflow.ErrCanceled):
+		return "canceled"
+	case errors.As(err, &activityErr) && temporal.IsCanceledError(err):
+		return "activity canceled"
+	default:
+		return err.Error()
+	}
+}
+
+func TestCancelBeforeTheWaveLeaves(t *testing.T) {
+	t.Parallel()
+	for _, wait := range []bool{false, true} {
+		b := newBench(t)
+		b.queue.answer = echo
+		got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+			cctx, cancel := cancellable(ctx, wait)
+			one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
+			two := sdkworkflow.ExecuteActivity(options(ctx), "Echo", "two")
+			cancel()
+			three := sdkworkflow.ExecuteActivity(cctx, "Echo", "made canceled")
+			ready := three.IsReady()
+			return fmt.Sprint(kind(ctx, one), " ", kind(ctx, two), " ", kind(ctx, three), " ", ready), nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, "canceled two canceled true", got)
+		require.Equal(t, [][]uint64{{2}}, b.queue.numbers())
+		require.Empty(t, b.queue.canceled, "nothing was enqueued, so nothing is sent")
+	}
+}
+
+func TestCancelOfAnEmptyWaveSendsNothing(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		cctx, cancel := cancellable(ctx, true)
+		one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
+		cancel()
+		return kind(ctx, one), nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, "canceled", got)
+	require.Empty(t, b.queue.waves)
+	require.Empty(t, b.queue.canceled)
+}
+
+func TestCancelOfQueuedCalls(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.after(10*time.Second, func() {
+		o := b.queue.done(1, "late result of a call that nobody waits for")
+		b.signal(o)
+	})
+	got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		cctx, cancel := cancellable(ctx, false)
+		one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
+		two := sdkworkflow.ExecuteActivity(sdkworkflow.WithValue(cctx, "k", "v"), "Echo", "two")
+		if err := sdkworkflow.Sleep(ctx, time.Second); err != nil {
+			return "", err
+		}
+		cancel()
+		result := kind(ctx, one) + " " + kind(ctx, two)
+		return result, sdkworkflow.Sleep(ctx, time.Minute)
+	})
+	require.NoError(t, err)
+	require.Equal(t, "canceled canceled", got)
+	require.Len(t, b.queue.canceled, 1, "the requests of one workflow task share one local activity")
+	calls := b.queue.canceled[0].Calls
+	require.Len(t, calls, 2)
+	require.Equal(t, b.queue.identity(1), calls[0].Identity)
+	require.Equal(t, wire.Address{Pool: pool, Slot: 3}, calls[0].Address)
+	require.Equal(t, b.queue.identity(2), calls[1].Identity)
+}
+
+func TestCancelThatWaits(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.after(10*time.Second, func() {
+		b.signal(wire.Outcome{Identity: b.queue.identity(1), Kind: wire.KindCanceled, Attempt: 1},
+			b.queue.done(2, "completed all the same"))
+	})
+	got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		cctx, cancel := cancellable(ctx, true)
+		one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
+		two := sdkworkflow.ExecuteActivity(cctx, "Echo", "two")
+		if err := sdkworkflow.Sleep(ctx, time.Second); err != nil {
+			return "", err
+		}
+		cancel()
+		if err := sdkworkflow.Sleep(ctx, time.Second); err != nil {
+			return "", err
+		}
+		return fmt.Sprint(one.IsReady(), " ", kind(ctx, one), " ", kind(ctx, two)), nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, "false activity canceled completed all the same", got)
+	require.Len(t, b.queue.canceled, 1)
+}
+
+// The dispatch is under way when the cancel comes: what it put into the queue is taken
+// out again, what it did not is not.
+func TestCancelDuringDispatch(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		state    wire.State
+		wait     bool
+		want     string
+		canceled int
+	}{
+		"queued":             {wire.StateQueued, false, "canceled", 1},
+		"queued, waiting":    {wire.StateQueued, true, "activity canceled", 1},
+		"done":               {wire.StateDone, false, "canceled", 0},
+		"done, waiting":      {wire.StateDone, true, "one", 0},
+		"plain":              {wire.StatePlain, false, "canceled", 0},
+		"plain, waiting":     {wire.StatePlain, true, "canceled", 0},
+		"waiting for Redis":  {wire.StateWaiting, false, "canceled", 0},
+		"waiting, and waits": {wire.StateWaiting, true, "activity canceled", 0},
+		"refused":            {wire.StateRefused, false, "canceled", 0},
+		"not sure":           {wire.StateUnsure, false, "canceled", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			release := make(chan struct{})
+			b.queue.decide = func(_ *wire.Wave, c *wire.Call) wire.Answer {
+				<-release
+				if tt.state == wire.StateDone {
+					return echo(c)
+				}
+				return wire.Answer{State: tt.state}
+			}
+			b.queue.cancel = func(r *wire.CancelRequest) error {
+				if tt.wait {
+					b.signal(wire.Outcome{Identity: r.Calls[0].Identity, Kind: wire.KindCanceled})
+				}
+				return nil
+			}
+			got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+				cctx, cancel := cancellable(ctx, tt.wait)
+				one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
+				sdkworkflow.Go(ctx, func(ctx sdkworkflow.Context) {
+					// The dispatcher reaches the tail and starts the local activity, then an
+					// event from outside comes.
+					sdkworkflow.GetSignalChannel(ctx, "cancel").Receive(ctx, nil)
+					cancel()
+					close(release)
+				})
+				sdkworkflow.Go(ctx, func(sdkworkflow.Context) {
+					go func() {
+						b.queue.waitIdentity(1)
+						b.SignalWorkflow("cancel", nil)
+					}()
+				})
+				result := kind(ctx, one)
+				return result, sdkworkflow.Sleep(ctx, time.Second)
+			})
+			require.NoError(t, err)
+			require.Equal(t, tt.want, got)
+			require.Len(t, b.queue.canceled, tt.canceled)
+		})
+	}
+}
+
+// A cancel request that got lost is sent again with the next ask, for calls that wait.
+func TestLostCancelIsRepeated(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.queue.cancel = func(*wire.CancelRequest) error {
+		if len(b.queue.canceled) == 1 {
+			return errors.New("redis is away")
+		}
+		b.signal(wire.Outcome{Identity: b.queue.canceled[1].Calls[0].Identity, Kind: wire.KindCanceled})
+		return nil
+	}
+	got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		cctx, cancel := cancellable(ctx, true)
+		one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
+		if err := sdkworkflow.Sleep(ctx, time.Second); err != nil {
+			return "", err
+		}
+		cancel()
+		return kind(ctx, one), nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, "activity canceled", got)
+	require.Len(t, b.queue.canceled, 2)
+}
+
+// Cancelled, and the queue does not know it any more: it ends as canceled and is not
+// added again.
+func TestCancelOfACallThatIsGone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.queue.found = func(*wire.Ask, *wire.OpenCall) (wire.Answer, bool) {
+		return wire.Answer{State: wire.StateNotHere}, true
+	}
+	b.tick()
+	got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		cctx, cancel := cancellable(ctx, true)
+		one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
+		if err := sdkworkflow.Sleep(ctx, time.Second); err != nil {
+			return "", err
+		}
+		cancel()
+		return kind(ctx, one), nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, "activity canceled", got)
+	require.Len(t, b.queue.waves, 1)
+}
+
+func TestDisconnectedContextsAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.after(time.Second, func() { b.CancelWorkflow() })
+	b.after(2*time.Second, func() { b.signal(b.queue.done(2, "clean-up")) })
+	got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		one := sdkworkflow.ExecuteActivity(options(ctx), "Echo", "one")
+		dctx, _ := sdkworkflow.NewDisconnectedContext(ctx)
+		two := sdkworkflow.ExecuteActivity(options(dctx), "Echo", "two")
+		return kind(dctx, one) + " " + kind(dctx, two), nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, "canceled clean-up", got)
+	require.Len(t, b.queue.canceled, 1)
+	require.Len(t, b.queue.canceled[0].Calls, 1)
+}
+
+// Watchers come and go with the waves of a context; the last one still watches.
+func TestWatchersAreReleasedAndStartedAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.queue.answer = func(c *wire.Call) wire.Answer {
+		if c.Number <= 5 {
+			return echo(c)
+		}
+		return wire.Answer{State: wire.StateQueued}
+	}
+	got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		cctx, cancel := cancellable(ctx, false)
+		for range 5 {
+			if err := sdkworkflow.ExecuteActivity(cctx, "Echo", "x").Get(ctx, nil); err != nil {
+				return "", err
+			}
+		}
+		if err := sdkworkflow.Sleep(ctx, time.Second); err != nil {
+			return "", err
+		}
+		watchers := b.raw.live["slipstream cancel watcher"]
+		last := sdkworkflow.ExecuteActivity(cctx, "Echo", "x")
+		if err := sdkworkflow.Sleep(ctx, time.Second); err != nil {
+			return "", err
+		}
+		watchers += 10 * b.raw.live["slipstream cancel watcher"]
+		cancel()
+		return fmt.Sprint(kind(ctx, last), " ", watchers), nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, "canceled 10", got, "no watcher without open calls, one with")
+}

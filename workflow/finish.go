@@ -1,0 +1,171 @@
+package workflow
+
+import (
+	"fmt"
+
+	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	failurepb "go.temporal.io/api/failure/v1"
+	"go.temporal.io/sdk/converter"
+	sdkworkflow "go.temporal.io/sdk/workflow"
+
+	"github.com/slipstream-go/slipstream/internal/wire"
+)
+
+// The types of the application errors that only routed calls can end in. They are what
+// temporal.ApplicationError.Type returns and may be listed in retry policies and
+// compared in workflow code; they never change.
+const (
+	// ErrorTypePoison: executors died with the call too often; it is in the dead letters.
+	ErrorTypePoison = "SlipstreamPoison"
+	// ErrorTypeRefused: dispatch refused the call, for instance because its arguments
+	// are too large.
+	ErrorTypeRefused = "SlipstreamRefused"
+	// ErrorTypeUnreadable: the call ended, but how it did cannot be read: a failure that
+	// the data converter does not decode, or a kind of outcome that only a newer version
+	// knows.
+	ErrorTypeUnreadable = "SlipstreamUnreadableOutcome"
+)
+
+// finish settles a call with its outcome: the result, or the error that the SDK would
+// give for a plain activity.
+func (r *router) finish(ctx sdkworkflow.Context, c *call, o *wire.Outcome) {
+	if o.Kind == wire.KindCompleted {
+		var result *commonpb.Payloads
+		if len(o.Payloads) > 0 {
+			result = &commonpb.Payloads{Payloads: o.Payloads}
+		}
+		r.settle(ctx, c, result, nil)
+		return
+	}
+	info := &failurepb.ActivityFailureInfo{
+		ActivityType: &commonpb.ActivityType{Name: c.Type},
+		ActivityId:   c.ActivityID,
+		Identity:     o.Worker,
+		RetryState:   enumspb.RetryState(o.Retry),
+	}
+	var cause *failurepb.Failure
+	switch o.Kind {
+	case wire.KindFailed:
+		cause = r.decodeFailure(c, o.Payloads)
+		if cause == nil {
+			cause = unreadable("the activity failed, but with no failure")
+		}
+	case wire.KindCanceled:
+		info.RetryState = enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE
+		cause = canceled(o.Payloads)
+	case wire.KindScheduleToStart, wire.KindScheduleToClose, wire.KindStartToClose, wire.KindHeartbeat:
+		info.Identity = "" // as the server's time-out events have none
+		cause = timedOut(timeoutTypes[o.Kind], o.Details, r.decodeFailure(c, o.Payloads))
+	case wire.KindPoison:
+		info.RetryState = enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE
+		cause = application(ErrorTypePoison, "executors were lost with this call too often, it is in the dead letters")
+		cause.Cause = r.decodeFailure(c, o.Payloads)
+	default:
+		cause = unreadable(fmt.Sprintf("the call ended in a way that this version does not know (%d)", o.Kind))
+	}
+	r.fail(ctx, c, info, cause)
+}
+
+// refuse settles a call that dispatch did not accept.
+func (r *router) refuse(ctx sdkworkflow.Context, c *call, encoded *commonpb.Payload) {
+	var cause *failurepb.Failure
+	if encoded != nil {
+		cause = r.decodeFailure(c, []*commonpb.Payload{encoded})
+	}
+	if cause == nil {
+		cause = application(ErrorTypeRefused, "the call was refused")
+	}
+	r.fail(ctx, c, &failurepb.ActivityFailureInfo{
+		ActivityType: &commonpb.ActivityType{Name: c.Type},
+		ActivityId:   c.ActivityID,
+		RetryState:   enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE,
+	}, cause)
+}
+
+func (r *router) fail(ctx sdkworkflow.Context, c *call, info *failurepb.ActivityFailureInfo, cause *failurepb.Failure) {
+	failure := &failurepb.Failure{
+		Message:     "activity error",
+		Source:      "GoSDK",
+		Cause:       cause,
+		FailureInfo: &failurepb.Failure_ActivityFailureInfo{ActivityFailureInfo: info},
+	}
+	fc := converter.WithFailureConverterSerializationContext(r.config.failureConverter(), r.serializationContext(ctx))
+	r.settle(ctx, c, nil, fc.FailureToError(failure))
+}
+
+// decodeFailure returns nil for no payload. A payload that the converter does not take
+// becomes a failure that says so: the call did end, and a workflow task must not fail.
+func (r *router) decodeFailure(c *call, payloads []*commonpb.Payload) *failurepb.Failure {
+	if len(payloads) == 0 {
+		return nil
+	}
+	dc := converter.WithDataConverterSerializationContext(r.config.dataConverter(), r.serializationContext(c.ctx))
+	if aware, ok := dc.(sdkworkflow.ContextAware); ok {
+		dc = aware.WithWorkflowContext(c.ctx)
+	}
+	failure, err := wire.DecodeFailure(dc, payloads[0])
+	if err != nil {
+		return unreadable(err.Error())
+	}
+	return failure
+}
+
+// serializationContext is the workflow's, on everything of Slipstream: results are
+// decoded by the workflow's own future, which knows no other.
+func (r *router) serializationContext(ctx sdkworkflow.Context) converter.WorkflowSerializationContext {
+	info := r.Next.GetInfo(ctx)
+	return converter.WorkflowSerializationContext{Namespace: info.Namespace, WorkflowID: info.WorkflowExecution.ID}
+}
+
+var timeoutTypes = map[wire.Kind]enumspb.TimeoutType{
+	wire.KindScheduleToStart: enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START,
+	wire.KindScheduleToClose: enumspb.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE,
+	wire.KindStartToClose:    enumspb.TIMEOUT_TYPE_START_TO_CLOSE,
+	wire.KindHeartbeat:       enumspb.TIMEOUT_TYPE_HEARTBEAT,
+}
+
+// timedOut is the failure that the server writes for a time-out.
+func timedOut(kind enumspb.TimeoutType, details []*commonpb.Payload, last *failurepb.Failure) *failurepb.Failure {
+	return &failurepb.Failure{
+		Message: fmt.Sprintf("activity %s timeout", kind),
+		Source:  "Server",
+		Cause:   last,
+		FailureInfo: &failurepb.Failure_TimeoutFailureInfo{TimeoutFailureInfo: &failurepb.TimeoutFailureInfo{
+			TimeoutType:          kind,
+			LastHeartbeatDetails: payloadsOrNil(details),
+		}},
+	}
+}
+
+func canceled(details []*commonpb.Payload) *failurepb.Failure {
+	return &failurepb.Failure{
+		Message: "canceled",
+		Source:  "GoSDK",
+		FailureInfo: &failurepb.Failure_CanceledFailureInfo{CanceledFailureInfo: &failurepb.CanceledFailureInfo{
+			Details: payloadsOrNil(details),
+		}},
+	}
+}
+
+func application(errorType, message string) *failurepb.Failure {
+	return &failurepb.Failure{
+		Message: message,
+		Source:  "Slipstream",
+		FailureInfo: &failurepb.Failure_ApplicationFailureInfo{ApplicationFailureInfo: &failurepb.ApplicationFailureInfo{
+			Type:         errorType,
+			NonRetryable: true,
+		}},
+	}
+}
+
+func unreadable(message string) *failurepb.Failure {
+	return application(ErrorTypeUnreadable, message)
+}
+
+func payloadsOrNil(payloads []*commonpb.Payload) *commonpb.Payloads {
+	if len(payloads) == 0 {
+		return nil
+	}
+	return &commonpb.Payloads{Payloads: payloads}
+}
