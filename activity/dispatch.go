@@ -145,6 +145,7 @@ func (d *dispatch) group(calls []int) error {
 				ID:        c.Number, // a number belongs to one wave only
 				Common:    common,
 				HeldBelow: d.wave.HeldBelow,
+				Again:     d.wave.Again,
 				Slot:      unknownSlot,
 			}}
 			groups[k] = g

@@ -167,8 +167,14 @@ func (w *Worker) warnOfMarks(ctx context.Context) {
 	}
 }
 
-// stop stops all executors side by side.
-func (s executors) stop(ctx context.Context, logger log.Logger) {
+// lastReturn is how long handlers may take to return once their drain time is over and
+// their contexts have ended; those that ignore it are left behind.
+const lastReturn = 3 * time.Second
+
+// stop stops all executors side by side, each within the drain time and a little more.
+func (s executors) stop(ctx context.Context, drain time.Duration, logger log.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, drain+lastReturn)
+	defer cancel()
 	var wait sync.WaitGroup
 	for _, e := range s {
 		wait.Go(func() {

@@ -159,7 +159,11 @@ func (p *plugged) StartWorker(ctx context.Context, o worker.PluginStartWorkerOpt
 }
 
 func (p *plugged) StopWorker(ctx context.Context, o worker.PluginStopWorkerOptions, next func(context.Context, worker.PluginStopWorkerOptions)) {
-	p.rt.Worker(o.WorkerInstanceKey).Stop(ctx, func(ctx context.Context) { next(ctx, o) })
+	if w := p.rt.Worker(o.WorkerInstanceKey); w != nil {
+		w.Stop(ctx, func(ctx context.Context) { next(ctx, o) })
+		return
+	}
+	next(ctx, o)
 }
 
 type firstInterceptor struct{ interceptor.InterceptorBase }

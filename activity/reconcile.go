@@ -115,13 +115,21 @@ func (c *reconcile) ask(ctx context.Context, p place, calls []*wire.OpenCall) {
 		}
 		return
 	}
+	pulled := map[batchqueue.Identity]bool{}
 	for i := range reply.Taken {
-		c.take(p.run, &reply.Taken[i])
+		o := &reply.Taken[i]
+		c.take(p.run, o)
+		pulled[batchqueue.Identity{Number: o.Number, Fingerprint: o.Fingerprint}] = true
 	}
 	for i, o := range calls {
 		switch a := &reply.Answers[i]; a.State {
-		case batchqueue.AnswerDone:
-			c.take(p.run, a.Outcome)
+		case batchqueue.AnswerDone: // taken now, or before by a dispatch whose workflow task was lost
+			if !pulled[request.Open[i]] {
+				c.take(p.run, a.Outcome)
+			}
+			if o.Call != nil {
+				c.found(o, wire.StateQueued, c.addressOf(o)) // with its identity, which the outcome needs
+			}
 		case batchqueue.AnswerNotHere:
 			c.found(o, wire.StateNotHere, c.addressOf(o))
 		default:

@@ -274,7 +274,7 @@ func (w *Worker) Stop(ctx context.Context, next func(context.Context)) {
 		if w.cancel != nil {
 			w.cancel()
 			w.keeper.Wait()
-			w.executors.stop(ctx, w.logger)
+			w.executors.stop(ctx, w.rt.o.DrainTimeout, w.logger)
 		}
 		defer w.rt.workerStopped(w)
 	})

@@ -132,11 +132,15 @@ func (b *bells) heard(channel, payload string, missed bool) {
 	}
 }
 
-// close returns when no handler runs any more. Nothing can be set afterwards.
+// close returns when no handler runs any more. Nothing can be set afterwards. Closing
+// twice is no error.
 func (b *bells) close() error {
 	b.mu.Lock()
-	b.closed = true
 	line := b.line
+	if b.closed {
+		line = nil
+	}
+	b.closed = true
 	b.mu.Unlock()
 	if line == nil {
 		return nil

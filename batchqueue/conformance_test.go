@@ -509,8 +509,10 @@ var conformance = []struct {
 		early.Early = true
 		require.Equal(b, []AnswerState{AnswerEarly}, states(b.enqueue(early)))
 		require.Empty(b, b.claim(1))
-		b.enqueue(task(1)) // the caller no longer holds it
-		require.Len(b, b.claim(1), 1)
+		b.enqueue(task(1))
+		require.Empty(b, b.claim(1), "the delivery may be on its way")
+		b.enqueueWave(Wave{ID: 1, Again: true, Tasks: []Task{task(1)}})
+		require.Len(b, b.claim(1), 1, "the caller is sure that it is lost")
 	}},
 	{"ask: open, pulled, not here", func(b *bench) {
 		b.enqueue(task(1), task(2))

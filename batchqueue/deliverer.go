@@ -28,7 +28,7 @@ type deliverer struct {
 	log     Logger
 	idle    time.Duration // look again after this without being called
 
-	wake      <-chan struct{}
+	wake      chan struct{} // look for outcomes now
 	landed    chan struct{} // a sending ended
 	delivered func(b *Batch, took time.Duration, err error)
 	failed    func(error)
@@ -112,6 +112,7 @@ func (d *deliverer) send(ctx context.Context, b *Batch) {
 	}
 	d.delivered(b, time.Since(began), err)
 	var record func(context.Context, *Batch) error
+	again := false
 	switch {
 	case err == nil:
 		record = d.store.acked
@@ -122,18 +123,22 @@ func (d *deliverer) send(ctx context.Context, b *Batch) {
 		d.log.Info("slipstream: a run takes no more signals, it has to ask", "pool", d.pool, "slot", d.slot, "run", b.Run, "error", err)
 		record = d.store.deafRun
 	default:
+		again = true
 		wait, tries := d.nextTry(b.Run)
 		d.log.Warn("slipstream: delivery failed, will be tried again", "pool", d.pool, "slot", d.slot, "run", b.Run,
 			"outcomes", len(b.Outcomes), "tries", tries, "wait", wait, "error", err)
 		record = func(ctx context.Context, b *Batch) error { return d.store.retryBatch(ctx, b, wait) }
 	}
-	if err == nil || errors.Is(err, ErrRunGone) || errors.Is(err, ErrRunDeaf) {
+	if !again {
 		d.forgetTries(b.Run)
 	}
 	retry := backoff{first: retryFirst, most: retryMost}
 	for {
 		err := record(ctx, b)
 		if err == nil {
+			if again {
+				wake(d.wake) // to learn when
+			}
 			return
 		}
 		d.failed(err)

@@ -124,8 +124,11 @@ func (q *Queue) enqueueCall(pool string, slot int, w *Wave, from, to int) call {
 		}
 		entry := encodeEntry(t, option)
 		flagged := string(entry[:8])
-		if t.Early {
+		switch {
+		case t.Early:
 			flagged += "e"
+		case w.Again:
+			flagged += "r"
 		}
 		entries = append(entries, t.Number, flagged, typ+1, entry)
 	}

@@ -116,15 +116,14 @@ func (e *Executor) auditSlots() []int {
 // audit compares one slot. No claim of the slot may be under way.
 func (e *Executor) audit(slot int) {
 	undo := e.audits.begin(slot)
-	before := e.table.beginAudit(slot)
+	before := e.table.runningIn(slot)
 	list, err := e.store.audit(e.ctx, e.pool, slot, e.id)
 	if err != nil {
-		e.table.abortAudit(slot)
 		undo()
 		e.fail(err)
 		return
 	}
-	unknown, lost := e.table.endAudit(slot, before, list)
+	unknown, lost := e.table.compare(slot, before, list)
 	for _, c := range lost {
 		e.alarms.remove(c)
 		e.lose(c)
@@ -140,7 +139,8 @@ func (e *Executor) audit(slot int) {
 }
 
 // adopt starts tasks that Redis gave to this executor and whose claim's reply never
-// arrived: they were never started. What finds no permit is released.
+// arrived: they were never started. What finds no permit is released; what was settled
+// meanwhile does not come back from Redis.
 func (e *Executor) adopt(refs []claimRef) error {
 	ds, err := e.store.adopt(e.ctx, e.pool, e.id, refs)
 	if len(ds) == 0 {

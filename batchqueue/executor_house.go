@@ -92,6 +92,7 @@ func (e *Executor) keepHouse() {
 			retry.reset()
 		} else {
 			wait = retry.next()
+			e.endExpiredTerms()
 			if e.house.ctx.Err() == nil {
 				e.fail(err)
 				if retry.tries == 1 {
@@ -207,10 +208,6 @@ func (e *Executor) leadHomes(ctx context.Context, best map[int]bool, changed boo
 		switch {
 		case err != nil:
 			failed = err
-			// A leader acts only while it trusts its last successful renewal.
-			if t != nil && time.Now().After(t.until) {
-				e.endTerm(ctx, t, false)
-			}
 		case leads && t == nil:
 			e.beginTerm(slot, began.Add(e.lease))
 		case leads:
@@ -220,6 +217,17 @@ func (e *Executor) leadHomes(ctx context.Context, best map[int]bool, changed boo
 		}
 	}
 	return failed
+}
+
+// endExpiredTerms ends terms that could not be renewed in time: a leader acts only while
+// it trusts its last successful renewal.
+func (e *Executor) endExpiredTerms() {
+	_, leads := e.house.slots()
+	for _, slot := range leads {
+		if t := e.house.term(slot); time.Now().After(t.until) {
+			e.endTerm(e.house.ctx, t, false)
+		}
+	}
 }
 
 // bellFuncs are the channels to listen to, and what to do when they ring.

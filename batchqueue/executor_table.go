@@ -72,9 +72,6 @@ func (c *claim) details() []byte {
 type table struct {
 	mu     sync.Mutex
 	claims map[int]map[claimRef]*claim // protected by mu: by slot; no empty maps
-	// left collects, per slot under audit, what left the table since the audit began: its
-	// reply may still name it. Protected by mu.
-	left map[int]map[claimRef]bool
 	// strays are cancel requests for claims that are not here; their claim's reply may
 	// just be on its way. Forgotten at the next extension, which repeats requests.
 	// Protected by mu.
@@ -86,11 +83,7 @@ type table struct {
 const maxStrays = 10000
 
 func newTable() *table {
-	return &table{
-		claims: make(map[int]map[claimRef]*claim),
-		left:   make(map[int]map[claimRef]bool),
-		strays: make(map[claimRef]bool),
-	}
+	return &table{claims: make(map[int]map[claimRef]*claim), strays: make(map[claimRef]bool)}
 }
 
 func (t *table) add(c *claim) {
@@ -135,9 +128,6 @@ func (t *table) drop(c *claim) {
 	delete(here, c.ref)
 	if len(here) == 0 {
 		delete(t.claims, c.ref.slot)
-	}
-	if left := t.left[c.ref.slot]; left != nil {
-		left[c.ref] = true
 	}
 }
 
@@ -234,11 +224,10 @@ func (t *table) giveBackBeats(beats map[claimRef][]byte) {
 	}
 }
 
-// beginAudit returns what runs in the slot now, and from here on remembers what leaves.
-func (t *table) beginAudit(slot int) []*claim {
+// runningIn are the claims of the slot that nothing was reported for.
+func (t *table) runningIn(slot int) []*claim {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.left[slot] = make(map[claimRef]bool)
 	var out []*claim
 	for _, c := range t.claims[slot] {
 		if c.state == claimRunning {
@@ -248,25 +237,24 @@ func (t *table) beginAudit(slot int) []*claim {
 	return out
 }
 
-// endAudit compares. before is what beginAudit returned, in Redis's list. unknown are
-// claims that Redis gave to this executor and it never saw; lost are claims that it
+// compare takes what Redis says this executor holds in the slot; before is what ran
+// there when it was asked. unknown are claims that the executor never saw, or that were
+// settled while the answer was on its way: Redis knows which. lost are claims that it
 // runs and Redis knows nothing of: they are out of the table.
 //
-// Exact only because no claim of the slot was under way since beginAudit (the claimer
-// sees to it): what is in the list is then either in the table, or left it meanwhile,
-// or is unknown. A claim that was reported meanwhile may be missing in the list for
-// that reason, so only those still running are lost.
-func (t *table) endAudit(slot int, before []*claim, list []claimRef) (unknown []claimRef, lost []*claim) {
+// Exact only because no claim of the slot was under way (the claimer sees to it): else
+// what is about to arrive would look unknown. A claim that was reported meanwhile may
+// be missing for that reason, so only those that still run are lost.
+func (t *table) compare(slot int, before []*claim, list []claimRef) (unknown []claimRef, lost []*claim) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	inList := make(map[claimRef]bool, len(list))
 	for _, ref := range list {
 		inList[ref] = true
-		if t.claims[slot][ref] == nil && !t.left[slot][ref] {
+		if t.claims[slot][ref] == nil {
 			unknown = append(unknown, ref)
 		}
 	}
-	delete(t.left, slot)
 	for _, c := range before {
 		if c.state == claimRunning && !inList[c.ref] {
 			t.drop(c)
@@ -274,11 +262,4 @@ func (t *table) endAudit(slot int, before []*claim, list []claimRef) (unknown []
 		}
 	}
 	return unknown, lost
-}
-
-// abortAudit is endAudit for an audit that failed.
-func (t *table) abortAudit(slot int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.left, slot)
 }

@@ -66,6 +66,10 @@ type Wave struct {
 	// the tasks: address, headers, trace. Opaque to the queue.
 	Common []byte
 	Tasks  []Task
+	// Again adds tasks whose outcome was delivered before: the caller has asked twice and
+	// knows that it does not have it. Without it they are answered as queued, because
+	// the delivery may still be on its way to the run.
+	Again bool
 	// HeldBelow is the run's low watermark: every number below it is settled for
 	// good, its record is trimmed.
 	HeldBelow uint64

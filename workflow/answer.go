@@ -36,6 +36,7 @@ func (r *router) apply(ctx sdkworkflow.Context, c *call, marker *wire.Marker, a 
 		return
 	case wire.StateWaiting:
 		c.identity, c.Fingerprint, c.phase = identity, a.Fingerprint, waiting
+		r.fallback.waiting = true
 		if c.cancelWanted {
 			r.cancelNeverStarted(ctx, c)
 		}

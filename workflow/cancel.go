@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -21,8 +22,8 @@ type watcher struct {
 
 // watch has a call noticed when its context is cancelled.
 func (r *router) watch(c *call) {
-	done, ok := c.ctx.Done().(sdkworkflow.Channel)
-	if !ok {
+	done := c.ctx.Done()
+	if done == nil {
 		return // a context that cannot be cancelled
 	}
 	w := r.watchers[done]
@@ -111,7 +112,7 @@ func (r *router) sendCancels(ctx sdkworkflow.Context) {
 	for i, c := range calls {
 		request.Calls[i] = wire.OpenCall{Identity: c.identity, Address: c.address, Type: c.Type}
 	}
-	lctx := localActivity(ctx, "")
+	lctx := localActivity(ctx, fmt.Sprintf("%d calls", len(calls)))
 	err := sdkworkflow.ExecuteLocalActivity(lctx, SlipstreamCancel, r.config.dispatcher(), request).Get(ctx, nil)
 	if err == nil {
 		return

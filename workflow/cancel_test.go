@@ -88,11 +88,11 @@ func TestCancelOfQueuedCalls(t *testing.T) {
 			return "", err
 		}
 		cancel()
-		result := kind(ctx, one) + " " + kind(ctx, two)
+		result := kind(ctx, one) + ", " + kind(ctx, two)
 		return result, sdkworkflow.Sleep(ctx, time.Minute)
 	})
 	require.NoError(t, err)
-	require.Equal(t, "canceled canceled", got)
+	require.Equal(t, "canceled, canceled", got)
 	require.Len(t, b.queue.canceled, 1, "the requests of one workflow task share one local activity")
 	calls := b.queue.canceled[0].Calls
 	require.Len(t, calls, 2)

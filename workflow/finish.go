@@ -7,6 +7,7 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	failurepb "go.temporal.io/api/failure/v1"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
 	sdkworkflow "go.temporal.io/sdk/workflow"
 
 	"github.com/slipstream-go/slipstream/internal/wire"
@@ -90,16 +91,24 @@ func (r *router) fail(ctx sdkworkflow.Context, c *call, info *failurepb.Activity
 		Cause:       cause,
 		FailureInfo: &failurepb.Failure_ActivityFailureInfo{ActivityFailureInfo: info},
 	}
+	r.settle(ctx, c, nil, r.toError(ctx, failure))
+}
+
+func (r *router) toError(ctx sdkworkflow.Context, failure *failurepb.Failure) (err error) {
+	defer caught(func(p any) {
+		err = temporal.NewNonRetryableApplicationError(fmt.Sprintf("failure converter: %v", p), ErrorTypeUnreadable, nil)
+	})
 	fc := converter.WithFailureConverterSerializationContext(r.config.failureConverter(), r.serializationContext(ctx))
-	r.settle(ctx, c, nil, fc.FailureToError(failure))
+	return fc.FailureToError(failure)
 }
 
 // decodeFailure returns nil for no payload. A payload that the converter does not take
 // becomes a failure that says so: the call did end, and a workflow task must not fail.
-func (r *router) decodeFailure(c *call, payloads []*commonpb.Payload) *failurepb.Failure {
+func (r *router) decodeFailure(c *call, payloads []*commonpb.Payload) (failure *failurepb.Failure) {
 	if len(payloads) == 0 {
 		return nil
 	}
+	defer caught(func(p any) { failure = unreadable(fmt.Sprintf("data converter: %v", p)) })
 	dc := converter.WithDataConverterSerializationContext(r.config.dataConverter(), r.serializationContext(c.ctx))
 	if aware, ok := dc.(sdkworkflow.ContextAware); ok {
 		dc = aware.WithWorkflowContext(c.ctx)
@@ -109,6 +118,14 @@ func (r *router) decodeFailure(c *call, payloads []*commonpb.Payload) *failurepb
 		return unreadable(err.Error())
 	}
 	return failure
+}
+
+// caught runs f after a panic of a user's converter. Signals are handled outside of
+// workflow code, where such a panic would fail the workflow task and each that follows.
+func caught(f func(any)) {
+	if p := recover(); p != nil {
+		f(p)
+	}
 }
 
 // serializationContext is the workflow's, on everything of Slipstream: results are

@@ -1,8 +1,10 @@
 package workflow_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"sync"
 	"testing"
@@ -39,21 +41,31 @@ type queue struct {
 	// taken go into the next marker.
 	taken []wire.Outcome
 	// found answers an ask for one open call; nil means queued.
-	found func(ask *wire.Ask, c *wire.OpenCall) (wire.Answer, bool)
+	found  func(ask *wire.Ask, c *wire.OpenCall) (wire.Answer, bool)
+	askErr error
+	// marker changes a marker's bytes.
+	marker func([]byte) []byte
 	// cancel answers a cancel request.
 	cancel func(*wire.CancelRequest) error
+	// clock, if set, dates dispatches and asks.
+	clock func() time.Time
 
 	mu       sync.Mutex // guards what follows
 	runID    string
 	waves    []*wire.Wave
 	asks     []*wire.Ask
 	canceled []*wire.CancelRequest
+	start    time.Time // of the first dispatch
+	askedAt  []time.Time
 }
 
 func (q *queue) Dispatch(ctx context.Context, w *wire.Wave) ([]byte, error) {
 	q.mu.Lock()
 	q.runID = sdkactivity.GetInfo(ctx).WorkflowExecution.RunID
 	q.waves = append(q.waves, w)
+	if q.clock != nil && q.start.IsZero() {
+		q.start = q.clock()
+	}
 	q.mu.Unlock()
 	decided := make([]wire.Answer, len(w.Calls))
 	for i := range w.Calls {
@@ -87,7 +99,11 @@ func (q *queue) Dispatch(ctx context.Context, w *wire.Wave) ([]byte, error) {
 		}
 		m.Answers = append(m.Answers, a)
 	}
-	return wire.EncodeMarker(m), nil
+	encoded := wire.EncodeMarker(m)
+	if q.marker != nil {
+		encoded = q.marker(encoded)
+	}
+	return encoded, nil
 }
 
 func (q *queue) fingerprint(c *wire.Call) uint64 {
@@ -101,6 +117,12 @@ func (q *queue) Reconcile(ctx context.Context, ask *wire.Ask) ([]byte, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.asks = append(q.asks, ask)
+	if q.clock != nil {
+		q.askedAt = append(q.askedAt, q.clock())
+	}
+	if q.askErr != nil {
+		return nil, q.askErr
+	}
 	reply := &wire.AskReply{
 		RunID:     sdkactivity.GetInfo(ctx).WorkflowExecution.RunID,
 		Addresses: []wire.Address{{Pool: pool, Slot: 3}},
@@ -186,7 +208,7 @@ func (q *queue) doneLocked(n uint64, result any) wire.Outcome {
 	require.True(q.t, ok, "no call %d", n)
 	p, err := encodeJSON(result)
 	require.NoError(q.t, err)
-	return wire.Outcome{Identity: id, Kind: wire.KindCompleted, Attempt: 1, Worker: "executor", Payloads: p.Payloads}
+	return wire.Outcome{Identity: id, Kind: wire.KindCompleted, Attempt: 1, Worker: "executor", Payloads: p.GetPayloads()}
 }
 
 func encodeJSON(values ...any) (*commonpb.Payloads, error) {
@@ -287,6 +309,7 @@ type bench struct {
 	t     *testing.T
 	queue *queue
 	raw   *raw
+	log   bytes.Buffer // to be read after the run
 }
 
 func newBench(t *testing.T, change ...func(*workflow.Config)) *bench {
@@ -298,9 +321,10 @@ func newBench(t *testing.T, change ...func(*workflow.Config)) *bench {
 func newBenchWith(t *testing.T, users []interceptor.WorkerInterceptor, change ...func(*workflow.Config)) *bench {
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
-	suite.SetLogger(log.NewStructuredLogger(discard()))
+	b := &bench{t: t, queue: &queue{t: t}, raw: &raw{live: map[string]int{}}}
+	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.NewTextHandler(&b.log, nil))))
 	env := suite.NewTestWorkflowEnvironment()
-	b := &bench{TestWorkflowEnvironment: env, t: t, queue: &queue{t: t}, raw: &raw{live: map[string]int{}}}
+	b.TestWorkflowEnvironment = env
 	config := workflow.Config{
 		Enabled:    func() bool { return true },
 		Marks:      map[string]string{"Echo": "", "Other": "slow"},

@@ -39,8 +39,7 @@ func (r *router) resolve(ctx sdkworkflow.Context, activityType string) (*options
 	switch {
 	case r.inSession(ctx),
 		// Activities inherit what they do not set from their workflow.
-		o.Priority != none, info.Priority != none,
-		o.VersioningIntent == temporal.VersioningIntentUseAssignmentRules:
+		o.Priority != none, info.Priority != none:
 		return nil, false
 	}
 	resolved := &options{
@@ -136,14 +135,14 @@ func retryPolicy(p *temporal.RetryPolicy) *commonpb.RetryPolicy {
 const timeoutTypePrefix = "TemporalTimeout:"
 
 func validRetry(p *commonpb.RetryPolicy) bool {
-	if p.MaximumAttempts == 1 {
+	if p.GetMaximumAttempts() == 1 {
 		return true
 	}
-	initial, maximum := p.InitialInterval.AsDuration(), p.MaximumInterval.AsDuration()
-	if initial < 0 || maximum < initial || p.BackoffCoefficient < 1 || p.MaximumAttempts < 0 {
+	initial, maximum := p.GetInitialInterval().AsDuration(), p.GetMaximumInterval().AsDuration()
+	if initial < 0 || maximum < initial || p.GetBackoffCoefficient() < 1 || p.GetMaximumAttempts() < 0 {
 		return false
 	}
-	for _, name := range p.NonRetryableErrorTypes {
+	for _, name := range p.GetNonRetryableErrorTypes() {
 		if timeout, ok := strings.CutPrefix(name, timeoutTypePrefix); ok {
 			kind, err := enumspb.TimeoutTypeFromString(timeout)
 			if err != nil || kind == enumspb.TIMEOUT_TYPE_UNSPECIFIED {

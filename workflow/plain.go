@@ -87,6 +87,8 @@ type fallback struct {
 	outstanding int // handed over and not ended
 	reserved    int // promised to dispatches that are under way
 	ended       int // since the last time that waiting calls were dispatched
+	// waiting is false when no call waits for certain, which saves looking for them.
+	waiting bool
 }
 
 // budget is how many more calls may go plain at a history of that length.
@@ -107,6 +109,10 @@ func (r *router) fallbackEnded(ctx sdkworkflow.Context) {
 // dispatchWaiting dispatches up to n waiting calls again, the oldest first.
 func (r *router) dispatchWaiting(ctx sdkworkflow.Context, n int) {
 	r.fallback.ended = 0
+	if !r.fallback.waiting {
+		return
+	}
 	calls := r.openCalls(func(c *call) bool { return c.phase == waiting && !c.again })
+	r.fallback.waiting = len(calls) > n
 	r.dispatch(ctx, calls[:min(n, len(calls))])
 }

@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -109,7 +110,6 @@ func (r *router) ask(ctx sdkworkflow.Context) {
 		r.askAbout(ctx, calls)
 	}
 	r.expire(ctx)
-	r.repeatCancels()
 	r.dispatchWaiting(ctx, fallbackBatch)
 	r.alarm.interval = min(2*r.alarm.interval, lastAsk)
 	r.armFor(ctx, r.openCalls(func(*call) bool { return true }))
@@ -123,7 +123,7 @@ func (r *router) askAbout(ctx sdkworkflow.Context, calls []*call) {
 		question.Open[i] = c.openCall()
 	}
 	var encoded []byte
-	lctx := localActivity(ctx, "")
+	lctx := localActivity(ctx, fmt.Sprintf("%d open calls", len(calls)))
 	err := sdkworkflow.ExecuteLocalActivity(lctx, SlipstreamReconcile, r.config.dispatcher(), question).Get(ctx, &encoded)
 	r.alarm.asking = false
 	var reply *wire.AskReply
@@ -230,12 +230,5 @@ func (r *router) expire(ctx sdkworkflow.Context) {
 			Kind:  wire.KindScheduleToClose,
 			Retry: wire.RetryState(enumspb.RETRY_STATE_TIMEOUT),
 		})
-	}
-}
-
-// repeatCancels sends the cancel requests that did not arrive.
-func (r *router) repeatCancels() {
-	for _, c := range r.openCalls(func(c *call) bool { return c.phase == placed && c.cancelWanted && !c.cancelSent }) {
-		r.requestCancel(c)
 	}
 }

@@ -32,15 +32,13 @@ import (
 	"github.com/slipstream-go/slipstream/workflow"
 )
 
-// TestRecord runs the scenarios on a Temporal server and writes their histories into
-// testdata. It needs a server, which this module has none of, so it only runs when it
-// is told where one is:
-//
-//	SLIPSTREAM_RECORD=HOST:PORT/NAMESPACE go test ./workflow -run TestRecord
-func TestRecord(t *testing.T) {
-	target := os.Getenv("SLIPSTREAM_RECORD")
+// dial connects to a Temporal server, which this module has none of: tests that need
+// one only run when they are told where it is.
+func dial(t *testing.T) (c client.Client, namespace string) {
+	t.Helper()
+	target := os.Getenv("SLIPSTREAM_TEMPORAL")
 	if target == "" {
-		t.Skip("SLIPSTREAM_RECORD names no server; the recorded histories are replayed by TestReplay")
+		t.Skip("SLIPSTREAM_TEMPORAL=HOST:PORT/NAMESPACE names no server (see samples/devserver)")
 	}
 	address, namespace, _ := strings.Cut(target, "/")
 	c, err := client.Dial(client.Options{
@@ -48,11 +46,18 @@ func TestRecord(t *testing.T) {
 	})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
+	return c, namespace
+}
 
+// TestRecord runs the scenarios on a Temporal server. With SLIPSTREAM_RECORD=1 it writes
+// their histories into testdata, for TestReplay.
+func TestRecord(t *testing.T) {
+	t.Parallel()
+	c, namespace := dial(t)
 	for _, s := range []*recording{
 		{name: "pipeline", workflow: "Pipeline", args: []any{"a"}, want: "a...", store: store{now: all}},
 		{name: "pipeline_signalled", workflow: "Pipeline", args: []any{"a"}, want: "a..."},
-		{name: "mixed", workflow: "Mixed", args: []any{"a"}, want: "plain a,3,one,two,plain three,local four", store: store{now: numbers(1)}},
+		{name: "mixed", workflow: "Mixed", args: []any{"a"}, want: "plain:a,3,one,two,plain:three,local:four", store: store{now: numbers(1)}},
 		{name: "fan_out", workflow: "FanOut", args: []any{100}, want: 190, store: store{now: numbers(2, 3, 5, 7)}},
 		{name: "overlapping", workflow: "Overlapping", want: "slow", store: store{delay: func(n uint64) time.Duration {
 			return map[uint64]time.Duration{1: 400 * time.Millisecond}[n]
@@ -60,15 +65,15 @@ func TestRecord(t *testing.T) {
 		{name: "lost_task", workflow: "SideEffect", want: "true", loseFirst: true},
 		{name: "early", workflow: "Awaiting", args: []any{"x"}, want: "x", loseFirst: true},
 		{name: "failed", workflow: "Retried", want: "Custom", store: store{now: all}},
-		{name: "plain", workflow: "Pipeline", args: []any{"a"}, want: "plain plain plain a...", store: store{plain: all}},
-		{name: "cancel_one", workflow: "CancelOne", want: "true false,true false,true false,true true,true true,true false",
+		{name: "plain", workflow: "Pipeline", args: []any{"a"}, want: "plain:plain:plain:a...", store: store{plain: all}},
+		{name: "cancel_one", workflow: "CancelOne", want: "sdk,sdk,sdk,activity,activity,sdk",
 			store: store{never: numbers(1, 2, 4, 5, 3, 6)}},
 		{name: "cancel_all", workflow: "CancelAll", want: "clean-up", store: store{never: numbers(1), now: numbers(2)}, during: cancelIt},
 		{name: "updates", workflow: "Updates", want: "a,b,c", store: store{now: numbers(2)}, during: updateIt},
 		{name: "lost_dispatch", workflow: "Awaiting", args: []any{"x"}, want: "x", store: store{breakDispatch: 1, never: numbers(1), pull: true}},
 		{name: "added_again", workflow: "Awaiting", args: []any{"x"}, want: "x", store: store{lose: numbers(1)}},
 		{name: "heartbeating", workflow: "Awaiting", args: []any{"x"}, want: "x", store: store{now: all, hold: 12 * time.Second}},
-		{name: "unrouted", workflow: "Pipeline", args: []any{"a"}, want: "plain plain plain a...", disabled: true},
+		{name: "unrouted", workflow: "Pipeline", args: []any{"a"}, want: "plain:plain:plain:a...", disabled: true},
 	} {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
@@ -133,7 +138,7 @@ func (s *recording) record(t *testing.T, c client.Client, namespace string) {
 	for name, f := range scenarios {
 		w.RegisterWorkflowWithOptions(f, sdkworkflow.RegisterOptions{Name: name})
 	}
-	for name, prefix := range map[string]string{"Echo": "plain ", "Other": "plain ", "Unmarked": "plain ", "Local": "local "} {
+	for name, prefix := range map[string]string{"Echo": "plain:", "Other": "plain:", "Unmarked": "plain:", "Local": "local:"} {
 		w.RegisterActivityWithOptions(func(_ context.Context, s string) (string, error) {
 			return prefix + s, nil
 		}, sdkactivity.RegisterOptions{Name: name})
@@ -161,16 +166,23 @@ func (s *recording) record(t *testing.T, c client.Client, namespace string) {
 		if failure := e.GetWorkflowTaskFailedEventAttributes().GetFailure(); failure != nil {
 			failure.StackTrace = ""
 		}
+		// Sticky queues are named after the machine.
+		if queue := e.GetWorkflowTaskScheduledEventAttributes().GetTaskQueue(); queue.GetKind() == enumspb.TASK_QUEUE_KIND_STICKY {
+			queue.Name = "sticky"
+		}
 		h.Events = append(h.Events, e)
 	}
 	var names []string
-	for _, e := range h.Events {
-		names = append(names, strings.TrimPrefix(e.EventType.String(), "EVENT_TYPE_"))
+	for _, e := range h.GetEvents() {
+		names = append(names, strings.TrimPrefix(e.GetEventType().String(), "EVENT_TYPE_"))
 	}
 	t.Log(strings.Join(names, " "))
+	if os.Getenv("SLIPSTREAM_RECORD") != "1" {
+		return
+	}
 	b, err := temporalproto.CustomJSONMarshalOptions{Indent: " "}.Marshal(h)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join("testdata", s.name+".json"), append(b, '\n'), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join("testdata", s.name+".json"), append(b, '\n'), 0o644))
 }
 
 // loser makes the first workflow task fail after its dispatch was carried out.
@@ -228,10 +240,7 @@ type store struct {
 	lost  bool
 }
 
-type task struct {
-	call    wire.Call
-	outcome *wire.Outcome
-}
+type task struct{ call wire.Call }
 
 func is(f func(uint64) bool, n uint64) bool { return f != nil && f(n) }
 

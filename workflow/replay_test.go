@@ -67,7 +67,7 @@ func TestReplay(t *testing.T) {
 				t.Parallel()
 				r, h := replayer(t, config), history(t, file)
 				for _, n := range prefixes(h) {
-					part := &historypb.History{Events: h.Events[:n]}
+					part := &historypb.History{Events: h.GetEvents()[:n]}
 					require.NoError(t, r.ReplayWorkflowHistory(logger, part), "the first %d events", n)
 				}
 			})
@@ -79,12 +79,12 @@ func TestReplay(t *testing.T) {
 // workflow task has started, and the whole.
 func prefixes(h *historypb.History) []int {
 	var lengths []int
-	for i, e := range h.Events {
-		if e.EventType == enumspb.EVENT_TYPE_WORKFLOW_TASK_STARTED {
+	for i, e := range h.GetEvents() {
+		if e.GetEventType() == enumspb.EVENT_TYPE_WORKFLOW_TASK_STARTED {
 			lengths = append(lengths, i+1)
 		}
 	}
-	return append(lengths, len(h.Events))
+	return append(lengths, len(h.GetEvents()))
 }
 
 // A workflow that makes other calls than its history is told so, in words that name both.

@@ -33,7 +33,9 @@ func (r *router) decide(ctx sdkworkflow.Context) *wire.Route {
 		return r.route
 	}
 	r.decided = true
-	r.background(ctx)
+	// On the workflow's own context: the call's may have another data converter, and who
+	// reads the record later does not know it.
+	ctx = r.background(ctx)
 	if r.Next.IsReplaying(ctx) || r.config.enabled() {
 		// A worker's PreferredVersionProvider may answer the default version in live code
 		// too; the run then stays plain, with a marker that says so.
@@ -63,6 +65,7 @@ func (r *router) record(ctx sdkworkflow.Context) *wire.Route {
 	}
 	// Without the record there is no telling which calls went where. Going on would be a
 	// guess; failing the workflow task keeps the run until the right code or key is back.
+	//nolint:forbidigo // this is how workflow code fails a workflow task
 	panic(fmt.Sprintf("[Slipstream] the route record of this run cannot be read: %v", err))
 }
 

@@ -124,11 +124,6 @@ func TestCallsThatAreNeverRouted(t *testing.T) {
 		"fairness": func(ctx sdkworkflow.Context) sdkworkflow.Context {
 			return sdkworkflow.WithPriority(ctx, temporal.Priority{FairnessKey: "tenant"})
 		},
-		"a worker of another build": func(ctx sdkworkflow.Context) sdkworkflow.Context {
-			o := sdkworkflow.GetActivityOptions(ctx)
-			o.VersioningIntent = temporal.VersioningIntentUseAssignmentRules
-			return sdkworkflow.WithActivityOptions(ctx, o)
-		},
 		"no time-out": func(ctx sdkworkflow.Context) sdkworkflow.Context {
 			return sdkworkflow.WithActivityOptions(ctx, sdkworkflow.ActivityOptions{HeartbeatTimeout: time.Second})
 		},
@@ -156,6 +151,21 @@ func TestCallsThatAreNeverRouted(t *testing.T) {
 			require.Equal(t, workflow.PlainHeaderValue, string(header[workflow.PlainHeader].GetData()), name)
 		}
 	}
+}
+
+// The SDK warns whenever it is asked for a session that is not there. The router asks for
+// each call, and nobody wants to read that.
+func TestNoWarningsAboutSessions(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.queue.answer = echo
+	_, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		sdkworkflow.GetLogger(ctx).Info("of the workflow")
+		return echoOnce(ctx)
+	})
+	require.NoError(t, err)
+	require.Contains(t, b.log.String(), "of the workflow")
+	require.NotContains(t, b.log.String(), "session")
 }
 
 func TestSessionCallsAreNeverRouted(t *testing.T) {
@@ -218,9 +228,9 @@ func TestOptionsAreCompletedAsTheServerDoes(t *testing.T) {
 		retry := got.Retry
 		got.Retry = nil
 		require.Equal(t, tt.want, got, name)
-		require.Equal(t, second, retry.InitialInterval.AsDuration())
-		require.InDelta(t, 2.0, retry.BackoffCoefficient, 0)
-		require.Equal(t, 100*second, retry.MaximumInterval.AsDuration())
-		require.Zero(t, retry.MaximumAttempts)
+		require.Equal(t, second, retry.GetInitialInterval().AsDuration())
+		require.InDelta(t, 2.0, retry.GetBackoffCoefficient(), 0)
+		require.Equal(t, 100*second, retry.GetMaximumInterval().AsDuration())
+		require.Zero(t, retry.GetMaximumAttempts())
 	}
 }

@@ -114,7 +114,14 @@ func cancelOneWorkflow(ctx sdkworkflow.Context) (string, error) {
 		for _, f := range []sdkworkflow.Future{future, left, unsent} {
 			err := f.Get(ctx, nil)
 			var activityErr *temporal.ActivityError
-			results = append(results, fmt.Sprint(temporal.IsCanceledError(err), errors.As(err, &activityErr)))
+			switch {
+			case !temporal.IsCanceledError(err):
+				return "", fmt.Errorf("not canceled: %w", err)
+			case errors.As(err, &activityErr):
+				results = append(results, "activity")
+			default:
+				results = append(results, "sdk")
+			}
 		}
 	}
 	return strings.Join(results, ","), nil

@@ -87,10 +87,10 @@ func TestJunkSignalsHurtNobody(t *testing.T) {
 		b.signalRaw(nil)
 		b.signalRaw(&commonpb.Payloads{Payloads: []*commonpb.Payload{nil, {}}})
 		torn := wire.EncodeSignal([]wire.Outcome{b.queue.done(1, "torn")})
-		torn.Payloads[0].Data = torn.Payloads[0].Data[:10]
+		torn.Payloads[0].Data = torn.GetPayloads()[0].GetData()[:10]
 		b.signalRaw(torn)
 		short := wire.EncodeSignal([]wire.Outcome{b.queue.done(1, "short")})
-		short.Payloads = short.Payloads[:1]
+		short.Payloads = short.GetPayloads()[:1]
 		b.signalRaw(short)
 		far := b.queue.done(1, "far")
 		far.Number = math.MaxUint64
@@ -168,7 +168,7 @@ func TestOutcomeThatOvertakesItsMarker(t *testing.T) {
 				if err != nil {
 					panic(err)
 				}
-				b.signal(wire.Outcome{Identity: id, Kind: wire.KindCompleted, Attempt: 1, Payloads: o.Payloads})
+				b.signal(wire.Outcome{Identity: id, Kind: wire.KindCompleted, Attempt: 1, Payloads: o.GetPayloads()})
 				close(release)
 			}()
 		})

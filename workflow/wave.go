@@ -163,6 +163,7 @@ func checkMarker(wave *wire.Wave, marker *wire.Marker) {
 		for i := range wave.Calls {
 			ours[i] = wave.Calls[i].Type
 		}
+		//nolint:forbidigo // this is how workflow code fails a workflow task
 		panic(fmt.Sprintf("[Slipstream] non-determinism: history holds the answers to %s, but workflow code now makes %s; "+
 			"workflow code must make the same activity calls in replay, change it behind workflow.GetVersion",
 			describe(marker.First, theirs), describe(wave.First, ours)))

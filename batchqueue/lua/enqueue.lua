@@ -9,8 +9,9 @@
 --      10 pool bell channel  11 slot  12 executor bell prefix  13 inbox prefix
 --      14 T  then T type names
 --      D  then D times: kind (s schedule-to-start, c schedule-to-close), ms, from, to
---      then for each task: number, fingerprint(8) .. flag (e: caller holds the outcome),
---      type (index into the T names), entry
+--      then for each task: number, fingerprint(8) .. flag (e: caller holds the outcome,
+--      r: caller is sure that a delivered outcome is lost), type (index into the T names),
+--      entry
 -- Reply { codes, outcome... }: one code per task: q queued, d done (its outcome follows,
 -- in order), e early
 local run, held, retention = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -69,16 +70,17 @@ end
 local codes, reply, added, last_entry = {}, { '' }, 0, '0-0'
 while at + 3 <= #ARGV do
   local n, type = tonumber(ARGV[at]), types[tonumber(ARGV[at + 2])]
-  local fingerprint, early = string.sub(ARGV[at + 1], 1, 8), #ARGV[at + 1] > 8
+  local fingerprint, flag = string.sub(ARGV[at + 1], 1, 8), string.sub(ARGV[at + 1], 9)
   local state, old, lane, old_type, id = record(run, n)
   local code = 'q'
   if state and old ~= fingerprint then
     supersede(n, state, lane, old_type, id)
     state = nil
   end
-  if early then
+  if flag == 'e' then
     code = 'e'
-  elseif state == 'q' or state == 'd' or state == 'x' or state == 'f' then
+  elseif state == 'q' or state == 'd' or state == 'x' or state == 'f' or (state == 'a' and flag ~= 'r') then
+    -- a: Temporal has the signal, and may hold it back until this workflow task ends
     code = 'q'
   else
     local outcome = state == 't' and redis.call('HGET', taken_key(run), n)

@@ -17,7 +17,7 @@ func seeds() [][]byte {
 	return [][]byte{
 		wire.EncodeOutcome(&o), wire.EncodeMarker(m),
 		wire.EncodeAskReply(&wire.AskReply{RunID: "r", Found: m.Answers[1:], Taken: m.Taken, Addresses: m.Addresses}),
-		wire.EncodeSignal(m.Taken).Payloads[0].Data,
+		wire.EncodeSignal(m.Taken).GetPayloads()[0].GetData(),
 		wire.EncodeRoute(&wire.Route{Pools: map[string]string{"A": "p"}}),
 	}
 }

@@ -2,7 +2,6 @@ package wire_test
 
 import (
 	"encoding/hex"
-	"errors"
 	"testing"
 	"time"
 
@@ -202,8 +201,8 @@ func TestFailureGoesThroughTheConverter(t *testing.T) {
 	want := &failurepb.Failure{Message: "secret", Cause: &failurepb.Failure{Message: "deeper"}}
 	p, err := wire.EncodeFailure(dc, want)
 	require.NoError(t, err)
-	require.Equal(t, "binary/zlib", string(p.Metadata["encoding"]))
-	require.NotContains(t, string(p.Data), "secret")
+	require.Equal(t, "binary/zlib", string(p.GetMetadata()["encoding"]))
+	require.NotContains(t, string(p.GetData()), "secret")
 	got, err := wire.DecodeFailure(dc, p)
 	require.NoError(t, err)
 	require.True(t, proto.Equal(want, got))
@@ -247,7 +246,7 @@ func TestGoldenBytes(t *testing.T) {
 	}{
 		{"outcome", wire.EncodeOutcome(&full), goldenOutcome},
 		{"usual outcome", wire.EncodeOutcome(&usual), goldenUsual},
-		{"signal index", signal.Payloads[0].Data, goldenSignal},
+		{"signal index", signal.GetPayloads()[0].GetData(), goldenSignal},
 		{"marker", wire.EncodeMarker(marker), goldenMarker},
 		{"ask reply", wire.EncodeAskReply(&wire.AskReply{
 			RunID: "r", Addresses: marker.Addresses, Taken: []wire.Outcome{usual},
@@ -258,7 +257,7 @@ func TestGoldenBytes(t *testing.T) {
 		require.Equal(t, tt.want, hex.EncodeToString(tt.bytes), tt.name)
 	}
 	require.Equal(t, "__slipstream_complete", wire.SignalName)
-	require.Equal(t, "binary/slipstream", string(signal.Payloads[0].Metadata["encoding"]))
+	require.Equal(t, "binary/slipstream", string(signal.GetPayloads()[0].GetMetadata()["encoding"]))
 }
 
 func call() *wire.Call {
@@ -332,7 +331,7 @@ func TestDecodersRefuse(t *testing.T) {
 		}
 		return p
 	}
-	good := wire.EncodeSignal([]wire.Outcome{{Payloads: []*commonpb.Payload{{}}, Kind: wire.KindCompleted}}).Payloads[0].Data
+	good := wire.EncodeSignal([]wire.Outcome{{Payloads: []*commonpb.Payload{{}}, Kind: wire.KindCompleted}}).GetPayloads()[0].GetData()
 	for _, tt := range []struct {
 		name string
 		p    *commonpb.Payloads
@@ -355,7 +354,7 @@ func TestDecodersRefuse(t *testing.T) {
 		require.ErrorContains(t, err, tt.want, tt.name)
 	}
 	_, err := wire.DecodeSignal(signal([]byte{0x08, 0x02}, 0))
-	require.True(t, errors.Is(err, wire.ErrVersion))
+	require.ErrorIs(t, err, wire.ErrVersion)
 	_, err = wire.DecodeOutcome([]byte{0x08, 0x01})
 	require.ErrorContains(t, err, "0 outcomes, want 1")
 	_, err = wire.DecodeMarker(nil)
@@ -404,5 +403,5 @@ func TestSizes(t *testing.T) {
 		done = append(done, wire.Outcome{Identity: id, Kind: wire.KindCompleted, Attempt: 1, Worker: "w", Payloads: []*commonpb.Payload{{}}})
 	}
 	require.LessOrEqual(t, len(wire.EncodeMarker(m)), 9*n+100)
-	require.LessOrEqual(t, len(wire.EncodeSignal(done).Payloads[0].Data), 9*n+100)
+	require.LessOrEqual(t, len(wire.EncodeSignal(done).GetPayloads()[0].GetData()), 9*n+100)
 }

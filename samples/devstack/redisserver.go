@@ -81,6 +81,7 @@ func redisArgs(port int, home, dataDir, logFile string) []string {
 		"--logfile", logFile,
 		"--save", "",
 		"--appendonly", appendOnly,
+		"--maxmemory", "2gb", // full is an error that programs can handle, a killed server is not
 		"--maxmemory-policy", "noeviction",
 		"--daemonize", "no",
 	}

@@ -40,14 +40,13 @@ func withStack(tests func() int) (code int, err error) {
 	if binaries, err = os.MkdirTemp("", "slipstream-e2e-"); err != nil {
 		return 1, err
 	}
-	defer os.RemoveAll(binaries)
+	defer func() { err = errors.Join(err, os.RemoveAll(binaries)) }()
 	if stack, err = devstack.StartProcess(context.Background(), devstack.Options{}); err != nil {
 		return 1, err
 	}
 	fmt.Fprintln(os.Stderr, "e2e:", stack.Describe())
 	code = tests()
-	err = errors.Join(stack.Stop(), goleak.Find())
-	return code, err
+	return code, errors.Join(stack.Stop(), goleak.Find())
 }
 
 // binaries is the folder of the programs that tests build.
@@ -87,4 +86,9 @@ func dial(t *testing.T, plugins ...client.Plugin) client.Client {
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
+}
+
+// quiet logs warnings and errors.
+func quiet() log.Logger {
+	return log.NewStructuredLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 }

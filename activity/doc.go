@@ -1,0 +1,34 @@
+// Package activity is the ordinary half of Slipstream: it runs where clocks, networks and
+// goroutines are allowed. Most programs do not import it; package plugin wires it up.
+//
+// # What it does
+//
+// A Runtime serves one Temporal client. As the workflow.Dispatcher of that client's
+// workflows it runs inside their local activities:
+//
+//   - Dispatch puts a wave of marked calls into the queue, waits a short window for their
+//     results, and decides for each call that cannot be queued what becomes of it;
+//   - Reconcile asks the queue about calls whose outcome has not come, and pulls it;
+//   - Cancel asks the queue to cancel calls.
+//
+// For each worker of the client that runs marked activities it has a Worker, which takes
+// the tasks of the worker's pools (one batchqueue.Executor per pool), runs their handlers
+// as the SDK runs activities, and signals their outcomes back.
+//
+// # How a handler runs
+//
+// The SDK makes activity contexts for tasks that it polled, and for nothing else. So a
+// gRPC interceptor answers one poll of each worker with a synthetic task; its context,
+// the host context, becomes the parent of all handlers' contexts. Around each handler
+// stand the user's activity interceptors, made anew for each call, and beneath them an
+// outbound interceptor of ours that answers activity.GetInfo and its siblings. See
+// host.go and invoke.go.
+//
+// # When Redis or Temporal is away
+//
+// Dispatch answers per call: plain (an ordinary activity) as long as the run may send
+// more of them, waiting beyond that, unsure where a task with MaximumAttempts 1 may have
+// been added. A breaker keeps further waves from waiting for the same Redis. Workers
+// start without Redis and try again. Outcomes wait in the queue until Temporal takes
+// them; a run that takes no signals any more pulls them by asking.
+package activity

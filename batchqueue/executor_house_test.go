@@ -1,0 +1,144 @@
+package batchqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestEverySlotHasOneLeaderAndTwoHomes(t *testing.T) {
+	inLab(t, 16, func(t *testing.T, l *lab) {
+		var es []*Executor
+		for i := range 5 {
+			es = append(es, l.start(ExecutorOptions{ID: fmt.Sprint("e", i)}))
+		}
+		l.pass(fakeLease)
+		homes, leads := make(map[int]int), make(map[int]int)
+		for _, e := range es {
+			s := e.Stats()
+			for _, slot := range s.Homes {
+				homes[slot]++
+			}
+			for _, slot := range s.Leads {
+				leads[slot]++
+				require.Contains(t, s.Homes, slot)
+			}
+			require.Less(t, len(s.Leads), 10, "no one leads them all: who came first hands over")
+		}
+		for slot := range 16 {
+			require.Equal(t, 2, homes[slot])
+			require.Equal(t, 1, leads[slot])
+		}
+	})
+}
+
+func TestLeadIsHandedOverAtOnceByAStop(t *testing.T) {
+	inLab(t, 4, func(t *testing.T, l *lab) {
+		g := newGate()
+		a := l.start(ExecutorOptions{ID: "a", Handler: g.handle})
+		b := l.start(ExecutorOptions{ID: "b", Handler: g.handle})
+		l.pass(fakeLease)
+		l.enqueue(0, "run", task(1))
+		synctest.Wait()
+		done := make(chan error)
+		go func() { done <- a.Stop(context.Background()) }()
+		took := l.until(time.Minute, "b leads all", func() bool { return len(b.Stats().Leads) == 4 })
+		require.Less(t, took, 10*time.Millisecond, "though a still drains")
+		g.done(1)
+		require.NoError(t, <-done)
+		l.await(1)
+	})
+}
+
+func TestLeadOfADeadExecutorPassesOn(t *testing.T) {
+	inLab(t, 4, func(t *testing.T, l *lab) {
+		down := &away{only: "a"}
+		l.setFault(down.fault)
+		a := l.start(ExecutorOptions{ID: "a"})
+		b := l.start(ExecutorOptions{ID: "b"})
+		l.pass(fakeLease)
+		down.set(true)
+		took := l.until(time.Minute, "b leads all", func() bool { return len(b.Stats().Leads) == 4 })
+		require.LessOrEqual(t, took, fakeLease+fakeLease/3+10*time.Millisecond)
+		require.Empty(t, a.Stats().Leads, "it does not trust what it cannot renew")
+		down.set(false)
+	})
+}
+
+// Work in a slot that a full home executor cannot hold reaches the others at once.
+func TestOverflowCallsTheOthers(t *testing.T) {
+	inLab(t, 8, func(t *testing.T, l *lab) {
+		g := newGate()
+		var es []*Executor
+		for i := range 5 {
+			es = append(es, l.start(ExecutorOptions{ID: fmt.Sprint("e", i), Concurrency: 10, Handler: g.handle}))
+		}
+		l.pass(fakeLease)
+		// 20 tasks in each of two slots: no more than the homes' permits, one by one.
+		for n := range uint64(20) {
+			l.enqueue(0, "a", task(n+1))
+			l.enqueue(1, "b", task(n+101))
+		}
+		took := l.until(time.Minute, "all run", func() bool { now, _ := g.runs(); return now == 40 })
+		require.LessOrEqual(t, took, overflowEvery+2*callSpread)
+		for _, e := range es {
+			require.LessOrEqual(t, e.Stats().Running, 10)
+		}
+		for n := range uint64(20) {
+			g.done(n+1, n+101)
+		}
+		l.await(40)
+	})
+}
+
+// Nobody rings for it: work of a foreign slot is found by the sweep.
+func TestSweepFindsWhatNobodyRangFor(t *testing.T) {
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		l.start(ExecutorOptions{})
+		l.pass(time.Minute)
+		l.mu.Lock()
+		l.listeners = make(map[*fakeListener]bool)
+		l.mu.Unlock()
+		l.enqueue(0, "run", task(1))
+		took := l.until(time.Minute, "outcome", func() bool { return l.book.size() == 1 })
+		require.LessOrEqual(t, took, sweepEvery+fakeLease)
+	})
+}
+
+// Executors take only what they handle; a type without an executor holds up nothing.
+func TestTypesOfAMixedFleet(t *testing.T) {
+	inLab(t, 2, func(t *testing.T, l *lab) {
+		var wrong error
+		only := func(types ...string) Handler {
+			return func(ctx context.Context, d *Delivery) Result {
+				for _, typ := range types {
+					if d.Type == typ {
+						return echo(ctx, d)
+					}
+				}
+				wrong = errors.New("took a " + d.Type)
+				return echo(ctx, d)
+			}
+		}
+		for i := range 4 {
+			l.start(ExecutorOptions{ID: fmt.Sprint("old", i), Types: []string{"A"}, Handler: only("A")})
+		}
+		l.start(ExecutorOptions{ID: "young", Types: []string{"A", "B"}, Handler: only("A", "B")})
+		l.pass(fakeLease)
+		for slot := range 2 {
+			a, b, c := task(1), task(2), task(3)
+			b.Type, c.Type = "B", "C"
+			l.enqueue(slot, fmt.Sprint("run", slot), c, b, a)
+		}
+		took := l.until(time.Minute, "A and B", func() bool { return l.book.size() == 4 })
+		require.LessOrEqual(t, took, 2*callSpread, "B's only executor is at home everywhere")
+		require.NoError(t, wrong)
+		l.pass(time.Minute)
+		require.Equal(t, 4, l.book.size())
+	})
+}
