@@ -126,8 +126,8 @@ func decodeOutcome(element string) (Outcome, error) {
 	case kind >= byte(KindCompleted) && kind <= byte(KindPoison):
 		r := reader{b: []byte(body)}
 		o.Kind = Kind(kind)
-		o.Attempt = int(r.uvarint())      //nolint:gosec // written by encodeOutcome
-		o.Retry = RetryState(r.uvarint()) //nolint:gosec // written by encodeOutcome
+		o.Attempt = int(r.uvarint())
+		o.Retry = RetryState(r.uvarint())
 		o.Executor = string(r.string())
 		o.LastFailure = r.string()
 		o.Details = r.string()
@@ -197,7 +197,7 @@ func (r *reader) string() []byte {
 	return s
 }
 
-func (r *reader) duration() time.Duration { return time.Duration(r.uvarint()) } //nolint:gosec // written from a duration
+func (r *reader) duration() time.Duration { return time.Duration(r.uvarint()) }
 
 func (r *reader) options() TaskOptions {
 	o := TaskOptions{
@@ -205,7 +205,7 @@ func (r *reader) options() TaskOptions {
 		StartToClose: r.duration(), Heartbeat: r.duration(),
 	}
 	o.Retry.InitialInterval, o.Retry.MaximumInterval = r.duration(), r.duration()
-	o.Retry.MaximumAttempts = int(r.uvarint()) //nolint:gosec // written from an int
+	o.Retry.MaximumAttempts = int(r.uvarint())
 	f, err := strconv.ParseFloat(string(r.string()), 64)
 	if err != nil {
 		r.fail()

@@ -2,7 +2,6 @@ package batchqueue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -287,7 +286,7 @@ var conformance = []struct {
 			types[d.Type]++
 		}
 		require.Equal(b, map[string]int{"A": 10, "B": 10}, types)
-		require.Len(b, b.claimAs("e2", 20, "B"), 0, "executors get only what they handle")
+		require.Empty(b, b.claimAs("e2", 20, "B"), "executors get only what they handle")
 	}},
 	{"two executors never hold the same task", func(b *bench) {
 		b.enqueue(task(1), task(2), task(3))
@@ -812,5 +811,5 @@ func TestOptionsAreValidated(t *testing.T) {
 		require.ErrorContains(t, err, "Options."+field)
 	}
 	_, err := New(nil, Options{Namespace: "n"})
-	require.True(t, errors.Is(err, ErrInvalid))
+	require.ErrorIs(t, err, ErrInvalid)
 }

@@ -214,10 +214,10 @@ func (q *Queue) slotOf(ctx context.Context, pool, run string) (int, error) {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(run))
 	sum := h.Sum32()
-	current := int(sum % uint32(config.Slots)) //nolint:gosec // Slots is 1 to 1,024
+	current := int(sum % uint32(config.Slots))
 	var candidates []int
 	for _, m := range config.maps {
-		if s := int(sum % uint32(m.Slots)); s != current && !slices.Contains(candidates, s) { //nolint:gosec // see above
+		if s := int(sum % uint32(m.Slots)); s != current && !slices.Contains(candidates, s) {
 			candidates = append(candidates, s)
 		}
 	}

@@ -40,12 +40,17 @@ type claimer struct {
 	open   bool
 	limit  int   // permits there are
 	used   int   // permits of running handlers and of claims under way
-	claims int   // claims under way
 	ring   []int // slots to look at, in turn
 	slots  map[int]*claimSlot
 	held   suspectBudgets // suspects of running handlers and of claims under way
 	alone  aloneWait
+	denied map[int]bool // slots whose last claim might not bring a suspect that runs alone
+	idle   *time.Timer  // calls idled
 }
+
+// idleAfter is how long nothing must run before an executor looks for suspects that
+// must run alone.
+const idleAfter = 100 * time.Millisecond
 
 // claimSlot is protected by claimer.mu.
 type claimSlot struct {
@@ -92,6 +97,9 @@ func newClaimer(take func(slot int, g grant)) *claimer {
 	c := &claimer{take: take, slots: make(map[int]*claimSlot), alone: aloneWait{slots: make(map[int]time.Time), wait: aloneWaitFirst}}
 	c.alone.timer = time.AfterFunc(time.Hour, func() { c.look() })
 	c.alone.timer.Stop()
+	c.denied = make(map[int]bool)
+	c.idle = time.AfterFunc(time.Hour, c.idled)
+	c.idle.Stop()
 	return c
 }
 
@@ -109,6 +117,7 @@ func (c *claimer) close() {
 	c.open = false
 	c.ring = nil
 	c.alone.timer.Stop()
+	c.idle.Stop()
 	for _, s := range c.slots {
 		s.queued, s.again = false, false
 		if s.later != nil {
@@ -206,28 +215,49 @@ func (c *claimer) pump() {
 		return
 	}
 	for len(c.ring) > 0 && c.used < c.limit {
-		slot := c.ring[0]
 		// An even share each, so that one slot's claim does not keep all permits from
 		// the others until its reply.
-		share := (c.limit - c.used + len(c.ring) - 1) / len(c.ring)
-		c.ring = c.ring[1:]
+		share := func(n int) int { return (n + len(c.ring) - 1) / len(c.ring) }
+		slot := c.ring[0]
 		s := c.slot(slot)
+		g := grant{count: share(c.limit - c.used), turn: s.turn}
+		for level := range levelAlone {
+			g.suspects[level] = share(max(0, suspectLevels[level]-c.held[level]))
+		}
+		if c.used == 0 {
+			g.suspects[levelAlone] = suspectLevels[levelAlone]
+		}
+		c.ring = c.ring[1:]
 		s.queued = false
-		g := grant{count: share, turn: s.turn}
-		for level := range g.suspects {
-			g.suspects[level] = max(0, suspectLevels[level]-c.held[level])
-		}
-		if c.used > 0 {
-			g.suspects[levelAlone] = 0
-		}
 		c.launch(slot, s, g)
+	}
+	if c.used == 0 && len(c.denied) > 0 {
+		c.idle.Reset(idleAfter)
+	}
+}
+
+// idled looks at one of the slots where a suspect may wait that must run alone: the
+// claims that were made there since were made while something else ran.
+func (c *claimer) idled() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for slot := range c.denied {
+		if c.used == 0 {
+			c.enqueue(slot)
+			c.pump()
+		}
+		return
 	}
 }
 
 func (c *claimer) launch(slot int, s *claimSlot, g grant) {
 	s.busy = true
 	s.turn++
-	c.claims++
+	if g.suspects[levelAlone] > 0 {
+		delete(c.denied, slot)
+	} else {
+		c.denied[slot] = true
+	}
 	c.used += g.count
 	for level := range g.suspects {
 		c.held[level] += g.suspects[level]
@@ -239,12 +269,14 @@ func (c *claimer) launch(slot int, s *claimSlot, g grant) {
 func (c *claimer) claimed(slot int, g grant, r claimed) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.claims--
 	c.used += r.count - g.count
 	for level := range g.suspects {
 		c.held[level] += r.suspects[level] - g.suspects[level]
 	}
-	if g.suspects[levelAlone] > 0 && !r.fails {
+	switch {
+	case r.suspects[levelAlone] > 0:
+		c.alone.slots[slot] = time.Now() // there may be more, for when it returned
+	case g.suspects[levelAlone] > 0 && !r.fails:
 		delete(c.alone.slots, slot)
 	}
 	s := c.slot(slot)

@@ -180,9 +180,12 @@ func (e *Executor) sweep(slots int) {
 		// Executors that started together shall not sweep together.
 		h.swept = time.Now().Add(-rand.N(sweepEvery / 4))
 	}
+	var list []int
 	for slot := from; slot < slots; slot++ {
-		e.claimer.look(slot)
+		list = append(list, slot)
 	}
+	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	e.claimer.look(list...)
 }
 
 // leadHomes takes and keeps the terms of home slots. Every home executor of a slot

@@ -208,10 +208,9 @@ func TestSettlementsSurviveErrors(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		t.Run(fmt.Sprintf("reply-lost-%v", after), func(t *testing.T) {
 			inLab(t, 1, func(t *testing.T, l *lab) {
-				left := 5
+				var tries atomic.Int64
 				l.setFault(func(op, _ string, _ int, at bool) error {
-					if op == "settle" && at == after && left > 0 {
-						left--
+					if op == "settle" && at == after && tries.Add(1) <= 5 {
 						return errAway
 					}
 					return nil

@@ -110,7 +110,7 @@ func escapePart(s string) string {
 		return s
 	}
 	var b strings.Builder
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if c := s[i]; strings.IndexByte("{}/:% \n\r\x00", c) >= 0 {
 			b.WriteByte('%')
 			b.WriteString(hex.EncodeToString([]byte{c}))

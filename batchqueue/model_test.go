@@ -69,15 +69,6 @@ func (m *model) got(os []Outcome) {
 	}
 }
 
-func (m *model) openWindows() (n int) {
-	for _, expiry := range m.windows {
-		if m.now.Before(expiry) {
-			n++
-		}
-	}
-	return n
-}
-
 // Enqueue dispatches a new wave, or an old number with another fingerprint.
 func (m *model) Enqueue(t *rapid.T) {
 	w := Wave{Run: run, Slot: 0, Common: []byte("c")}
@@ -188,7 +179,7 @@ func (m *model) Ask(t *rapid.T) {
 			r.Open = append(r.Open, Identity{n, f})
 		}
 	}
-	slices.SortFunc(r.Open, func(a, b Identity) int { return int(a.Number) - int(b.Number) }) //nolint:gosec // small
+	slices.SortFunc(r.Open, func(a, b Identity) int { return int(a.Number) - int(b.Number) })
 	reply, err := m.q.Ask(m.ctx, "p", 0, r)
 	require.NoError(t, err)
 	m.got(reply.Taken)

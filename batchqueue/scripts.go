@@ -48,7 +48,7 @@ func loadScript(name string) *script {
 func mustRead(name string) string {
 	text, err := luaFiles.ReadFile("lua/" + name + ".lua")
 	if err != nil {
-		panic(fmt.Sprintf("batchqueue: embedded script %s: %v", name, err)) // cannot happen in a built binary
+		panic(fmt.Sprintf("batchqueue: embedded script %s: %v", name, err)) //nolint:forbidigo // a build without its scripts must not start
 	}
 	return string(text)
 }

@@ -131,9 +131,9 @@ type slotStore interface {
 
 // presence is what an executor says about itself.
 type presence struct {
-	Executor    string
-	Worker      string // identity of the worker it belongs to
-	Types       []string
-	Concurrency int
-	StartedAt   time.Time
+	Executor    string    `json:"executor"`
+	Worker      string    `json:"worker"` // identity of the worker it belongs to
+	Types       []string  `json:"types"`
+	Concurrency int       `json:"concurrency"`
+	StartedAt   time.Time `json:"startedAt"`
 }

@@ -113,8 +113,7 @@ func (d *Delivery) decode(f map[string]string, common commonData) (err error) {
 // setAside handles a claim that this code cannot run.
 func (q *Queue) setAside(ctx context.Context, pool string, d *Delivery, f map[string]string, cause error) {
 	action, body := byte('D'), encodeOutcome(&Outcome{Kind: KindPoison, Retry: RetryNonRetryable})
-	var newer unknownVersionError
-	if errors.As(cause, &newer) {
+	if _, newer := errors.AsType[unknownVersionError](cause); newer {
 		action, body = byte(actionRelease), nil
 	}
 	args := []any{q.keys.inboxPrefix(), deadLettersKept, string(action), "", d.Type, string(rune(d.lane)), d.entry,
