@@ -55,10 +55,10 @@ test-samples: setup devserver ## Run the samples' tests alone, end-to-end tests 
 
 .PHONY: lint
 lint: fmt-check vet $(GOLANGCI_LINT) ## Check formatting, go vet and golangci-lint in every module
-	@for module in $(MODULES); do \
+	@status=0; for module in $(MODULES); do \
 		echo "golangci-lint: $$module"; \
-		(cd "$$module" && $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...); \
-	done
+		(cd "$$module" && $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...) || status=$$?; \
+	done; exit $$status
 
 .PHONY: lint-fix
 lint-fix: fmt $(GOLANGCI_LINT) ## Mend what golangci-lint can mend by itself

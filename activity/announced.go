@@ -38,8 +38,8 @@ func newAnnouncements(q *batchqueue.Queue) *announcements {
 }
 
 // handled returns which of the types are handled in the pool. A type that is not is
-// looked for once more, a second later or as soon as hurry is closed. An error means
-// that Redis did not answer.
+// looked for once more, a second later, or as soon as hurry is closed meanwhile. An error
+// means that Redis did not answer.
 func (a *announcements) handled(ctx context.Context, pool string, types []string, hurry <-chan struct{}) (map[string]bool, error) {
 	known := a.known(pool)
 	if known != nil && time.Since(known.read) < announcementsKept && known.has(types) {
@@ -51,6 +51,11 @@ func (a *announcements) handled(ctx context.Context, pool string, types []string
 	}
 	if known.has(types) || known.recentlyAbsent(types) {
 		return known.types, nil
+	}
+	select {
+	case <-hurry:
+		hurry = nil // this worker announced long ago; another one may be about to
+	default:
 	}
 	wait := time.NewTimer(announcementWait)
 	defer wait.Stop()

@@ -56,7 +56,7 @@ func (w *Worker) deliver(ctx context.Context, h *host, b *batchqueue.Batch) erro
 		w.rt.count("slipstream_outcomes_delivered", len(outcomes))
 		return nil
 	}
-	return fmt.Errorf("signal run %q of workflow %q: %w", execution.RunId, execution.WorkflowId, deliveryError(err))
+	return fmt.Errorf("signal run %q of workflow %q: %w", execution.GetRunId(), execution.GetWorkflowId(), deliveryError(err))
 }
 
 // deliveryError tells the queue what the server's refusal means. The SDK gives a refusal

@@ -11,11 +11,15 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	commandpb "go.temporal.io/api/command/v1"
 	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/worker"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
@@ -102,7 +106,7 @@ func (d *desk) executor(t *testing.T, pool string, types []string, handle func(*
 	e, err := d.queue.NewExecutor(batchqueue.ExecutorOptions{
 		Pool: pool, Types: types, DrainTimeout: time.Second,
 		Handler: func(_ context.Context, del *batchqueue.Delivery) batchqueue.Result { return handle(del) },
-		Deliver: func(context.Context, *batchqueue.Batch) error { return errors.New("nobody listens") },
+		Deliver: func(context.Context, *batchqueue.Batch) error { return batchqueue.ErrRunDeaf }, // the tests pull
 	})
 	require.NoError(t, err)
 	require.NoError(t, e.Start(context.Background()))
@@ -214,7 +218,7 @@ func TestDispatchWaitsForAWorkerThatAnnouncesNow(t *testing.T) {
 	d := newDesk(t, RuntimeOptions{})
 	d.w.announced = make(chan struct{})
 	done := make(chan *wire.Marker)
-	go func() { done <- d.dispatch(t, waveOf(callOf(1, "A"))) }()
+	go func() { done <- d.dispatch(t, waveOf(callOf(1, "A"))) }() //nolint:testifylint // a failure there shows as a time-out here
 	d.announce(t, testQueue, "A")
 	close(d.w.announced)
 	require.Equal(t, []wire.State{wire.StateQueued}, states(<-done))
@@ -319,7 +323,7 @@ func TestWindowsEndWhenTheWorkerStops(t *testing.T) {
 	d := newDesk(t, RuntimeOptions{Window: time.Hour})
 	d.announce(t, testQueue, "A")
 	done := make(chan *wire.Marker)
-	go func() { done <- d.dispatch(t, waveOf(callOf(1, "A"))) }()
+	go func() { done <- d.dispatch(t, waveOf(callOf(1, "A"))) }() //nolint:testifylint // a failure there shows as a time-out here
 	require.Eventually(t, func() bool { return d.w.windows.Load() == 1 }, 5*time.Second, time.Millisecond)
 	close(d.w.stopping)
 	d.w.once.Do(func() { d.rt.workerStopped(d.w) })
@@ -461,4 +465,40 @@ func TestLatencies(t *testing.T) {
 	require.False(t, l.fits("A", time.Minute))
 	l.types["A"].at = time.Now().Add(-latencyKept - time.Second)
 	require.True(t, l.fits("A", time.Minute), "old observations do not count")
+}
+
+func TestClosedRunsAreForgotten(t *testing.T) {
+	d := newDesk(t, RuntimeOptions{Window: 2 * time.Second})
+	d.announce(t, testQueue, "A")
+	d.executor(t, testQueue, []string{"A"}, completing)
+	require.Equal(t, []wire.State{wire.StateDone}, states(d.dispatch(t, waveOf(callOf(1, "A", "x")))))
+	recorded := func() bool {
+		for _, key := range d.redis.Keys() {
+			if strings.Contains(key, ":run:") || strings.Contains(key, ":taken:") {
+				return true
+			}
+		}
+		return false
+	}
+	require.True(t, recorded())
+	closing := &workflowservice.RespondWorkflowTaskCompletedRequest{
+		Namespace: "namespace", ResourceId: "workflow:default-test-workflow-id",
+		Commands: []*commandpb.Command{{CommandType: enumspb.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION}},
+	}
+	refused := errors.New("the task was lost")
+	for _, c := range []struct {
+		request *workflowservice.RespondWorkflowTaskCompletedRequest
+		err     error
+	}{
+		{closing, refused},
+		{&workflowservice.RespondWorkflowTaskCompletedRequest{Namespace: "namespace", ResourceId: closing.GetResourceId()}, nil},
+		{&workflowservice.RespondWorkflowTaskCompletedRequest{Namespace: "other", ResourceId: closing.GetResourceId(), Commands: closing.GetCommands()}, nil},
+	} {
+		require.ErrorIs(t, InterceptUnary(context.Background(), "", c.request, nil, nil, func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error {
+			return c.err
+		}), c.err)
+		require.Len(t, d.rt.residences.open, 1)
+	}
+	require.NoError(t, InterceptUnary(context.Background(), "", closing, nil, nil, func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error { return nil }))
+	require.Eventually(t, func() bool { return !recorded() }, 5*time.Second, time.Millisecond)
 }

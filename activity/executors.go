@@ -162,8 +162,8 @@ func (w *Worker) warnOfMarks(ctx context.Context) {
 			w.logger.Warn("[Slipstream] a marked activity is registered under another name; mark it by that name", "Mark", name, "RegisteredAs", alias)
 			continue
 		}
-		w.logger.Warn("[Slipstream] no worker registers a marked activity; its calls are not accelerated. Check the spelling of the mark, or register the activity",
-			"Mark", name, "TaskQueue", w.taskQueue)
+		w.logger.Warn("[Slipstream] no worker of this task queue registers a marked activity: calls of it on this task queue run as ordinary activities. "+
+			"If they should not, check the spelling of the mark, or register the activity", "Mark", name)
 	}
 }
 

@@ -54,23 +54,40 @@ type hostKey struct{ instance, taskQueue string }
 
 func (k hostKey) token() []byte { return []byte(hostTokenPrefix + k.instance + "/" + k.taskQueue) }
 
-// hostRequests are the open ones of the whole process: clients made from an existing
+// hostTable holds the open requests of the whole process: clients made from an existing
 // client share its connection, and with it the interceptor of another plugin value.
-var hostRequests sync.Map // hostKey -> *hostRequest
+type hostTable struct {
+	mu   sync.Mutex
+	open map[hostKey]*hostRequest
+}
+
+var hostRequests = hostTable{open: map[hostKey]*hostRequest{}}
+
+func (t *hostTable) find(key hostKey) *hostRequest {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.open[key]
+}
 
 // requestHost asks for the host context of a worker that is about to start.
 func requestHost(instance, taskQueue string) *hostRequest {
 	r := &hostRequest{key: hostKey{instance, taskQueue}, answered: make(chan *host, 1)}
-	hostRequests.Store(r.key, r)
+	hostRequests.mu.Lock()
+	defer hostRequests.mu.Unlock()
+	hostRequests.open[r.key] = r
 	return r
 }
 
 // withdraw ends the request, answered or not.
-func (r *hostRequest) withdraw() { hostRequests.Delete(r.key) }
+func (r *hostRequest) withdraw() {
+	hostRequests.mu.Lock()
+	defer hostRequests.mu.Unlock()
+	delete(hostRequests.open, r.key)
+}
 
-// InterceptUnary is the gRPC client interceptor that obtains host contexts. It answers
-// at most one activity poll per worker, and what that poll's task reports; all other
-// calls pass through untouched.
+// InterceptUnary is the gRPC client interceptor of the plugin. It answers at most one
+// activity poll per worker, and what that poll's task reports; all other calls pass
+// through untouched. It also sees which workflow runs close.
 func InterceptUnary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	switch r := req.(type) {
 	case *workflowservice.PollActivityTaskQueueRequest:
@@ -79,7 +96,7 @@ func InterceptUnary(ctx context.Context, method string, req, reply any, cc *grpc
 			break
 		}
 		key := hostKey{r.GetWorkerInstanceKey(), r.GetTaskQueue().GetName()}
-		if open, found := hostRequests.Load(key); found && open.(*hostRequest).polled.CompareAndSwap(false, true) {
+		if open := hostRequests.find(key); open != nil && open.polled.CompareAndSwap(false, true) {
 			answerPoll(response, r.GetNamespace(), key)
 			return nil
 		}
@@ -95,6 +112,12 @@ func InterceptUnary(ctx context.Context, method string, req, reply any, cc *grpc
 		if isHostToken(r.GetTaskToken()) {
 			return nil
 		}
+	case *workflowservice.RespondWorkflowTaskCompletedRequest:
+		err := invoke(ctx, method, req, reply, cc, opts...)
+		if err == nil && closesRun(r) {
+			runtimes.runClosed(r.GetNamespace(), r.GetResourceId())
+		}
+		return err
 	}
 	return invoke(ctx, method, req, reply, cc, opts...)
 }
@@ -129,13 +152,12 @@ func catchHost(ctx context.Context) bool {
 		return false
 	}
 	instance, taskQueue, _ := strings.Cut(strings.TrimPrefix(string(info.TaskToken), hostTokenPrefix), "/")
-	open, found := hostRequests.Load(hostKey{instance, taskQueue})
-	h := newHost(ctx)
-	if !found || h == nil {
+	open, h := hostRequests.find(hostKey{instance, taskQueue}), newHost(ctx)
+	if open == nil || h == nil {
 		return true
 	}
 	select {
-	case open.(*hostRequest).answered <- h:
+	case open.answered <- h:
 	default: // the SDK builds interceptors once per task; whatever the second is, one is enough
 	}
 	return true

@@ -238,7 +238,7 @@ func TestWorkerStopTimeoutIsRaised(t *testing.T) {
 
 func TestMarksThatNobodyRegistersAreNamed(t *testing.T) {
 	s := newSite(t, client.Options{})
-	s.plugin.rt.o.Marks = map[string]string{"noContext": "", "mispelled": "", "onlyError": ""}
+	s.plugin.rt.o.Marks = map[string]string{"noContext": "", "unheardof": "", "onlyError": ""}
 	s.run(t, worker.Options{}, func(w worker.Worker) {
 		w.RegisterActivity(noContext)
 		w.RegisterActivityWithOptions(onlyError, sdkactivity.RegisterOptions{Name: "renamed"})
@@ -252,7 +252,7 @@ func TestMarksThatNobodyRegistersAreNamed(t *testing.T) {
 		}
 	}
 	require.ElementsMatch(t, []string{
-		"mispelled [Slipstream] no worker registers a marked act",
+		"unheardof [Slipstream] no worker of this task queue reg",
 		"onlyError [Slipstream] a marked activity is registered ",
 	}, got)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +48,9 @@ func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) ba
 		}
 	}
 	v.info = taskInfo(d, v.call, v.address, w.taskQueue, started)
+	if deadline, ok := ctx.Deadline(); ok {
+		v.info.Deadline = deadline // the queue allows for the difference of the clocks
+	}
 	v.dc, v.fc = w.rt.client.converters(v.address.Namespace, v.address.WorkflowID)
 	v.metrics = newOutbound(w, h, v.info).GetMetricsHandler(ctx)
 	if err != nil {
@@ -63,9 +67,15 @@ func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) ba
 	return result
 }
 
-func (v *invocation) run(queueCtx context.Context) batchqueue.Result {
+func (v *invocation) run(queueCtx context.Context) (result batchqueue.Result) {
 	ctx, end := v.w.taskContext(queueCtx, v.h, v.info.Deadline)
 	defer end()
+	// Converters run here, and they panic where details cannot be encoded.
+	defer func() {
+		if p := recover(); p != nil {
+			result = v.failed(v.panicked(p, panicStack(v.info.TaskQueue)))
+		}
+	}()
 	output, err := v.execute(ctx)
 
 	// Only a cancel that the workflow asked for is reported as one.
@@ -81,8 +91,7 @@ func (v *invocation) run(queueCtx context.Context) batchqueue.Result {
 	case errors.Is(err, sdkactivity.ErrResultPending):
 		return v.failed(errResultPending(v.d.Type))
 	case canceled:
-		var ce *temporal.CanceledError
-		if errors.As(err, &ce) {
+		if ce, ok := errors.AsType[*temporal.CanceledError](err); ok {
 			return v.canceled(ce)
 		}
 		if errors.Is(err, context.Canceled) {
@@ -92,12 +101,26 @@ func (v *invocation) run(queueCtx context.Context) batchqueue.Result {
 	if ce, ok := err.(*temporal.CanceledError); ok { //nolint:errorlint // the SDK looks at the outermost error only
 		err = fmt.Errorf("unexpected activity cancel error: %w", ce)
 	}
-	if !isBenign(err) {
-		v.w.logger.Error("Activity error.", v.tags("Error", err)...)
-	} else {
+	if isBenign(err) || v.dropped(queueCtx) {
 		v.w.logger.Debug("Activity error.", v.tags("Error", err)...)
+	} else {
+		v.w.logger.Error("Activity error.", v.tags("Error", err)...)
 	}
 	return v.failed(err)
+}
+
+// panicked reports a panic and returns the error that it becomes.
+func (v *invocation) panicked(p any, stack string) error {
+	v.w.logger.Error("Activity panic.", v.tags("PanicError", fmt.Sprintf("%v", p), "PanicStack", stack)...)
+	v.metrics.Counter("temporal_activity_task_error").Inc(1)
+	return panicError(p, stack)
+}
+
+// dropped tells whether the queue has no use for the attempt's failure: the task was
+// released to run again, or is another executor's.
+func (v *invocation) dropped(queueCtx context.Context) bool {
+	cause := context.Cause(queueCtx)
+	return errors.Is(cause, batchqueue.ErrStopping) || errors.Is(cause, batchqueue.ErrLeaseLost)
 }
 
 // execute builds the user's interceptors around the handler, as the SDK does for each
@@ -105,10 +128,7 @@ func (v *invocation) run(queueCtx context.Context) batchqueue.Result {
 func (v *invocation) execute(ctx context.Context) (output *commonpb.Payloads, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			stack := panicStack(v.info.TaskQueue)
-			v.w.logger.Error("Activity panic.", v.tags("PanicError", fmt.Sprintf("%v", p), "PanicStack", stack)...)
-			v.metrics.Counter("temporal_activity_task_error").Inc(1)
-			output, err = nil, panicError(p, stack)
+			output, err = nil, v.panicked(p, panicStack(v.info.TaskQueue))
 		}
 	}()
 	h := v.w.registry.find(v.d.Type)
@@ -124,9 +144,8 @@ func (v *invocation) execute(ctx context.Context) (output *commonpb.Payloads, er
 	ctx = context.WithValue(ctx, outboundKey, interceptor.ActivityOutboundInterceptor(base))
 	inner := &innermost{handler: h, outbound: base}
 	var chain interceptor.ActivityInboundInterceptor = inner
-	interceptors := v.w.interceptors
-	for i := len(interceptors) - 1; i >= 0; i-- {
-		chain = interceptors[i].InterceptActivity(ctx, chain)
+	for _, i := range slices.Backward(v.w.interceptors) {
+		chain = i.InterceptActivity(ctx, chain)
 	}
 	if err := chain.Init(base); err != nil {
 		return nil, err
@@ -189,7 +208,7 @@ func (w *Worker) taskContext(queueCtx context.Context, h *host, deadline time.Ti
 		}
 	})
 	stopBackground := func() bool { return true }
-	if background := w.background; background != nil && background.Done() != nil {
+	if background := w.background; background.Done() != nil {
 		stopBackground = context.AfterFunc(background, func() { cancel(context.Cause(background)) })
 	}
 	if d, ok := queueCtx.Deadline(); ok {

@@ -35,17 +35,14 @@ func TestContextKeysAreFound(t *testing.T) {
 
 // bench runs an activity in both ways: plainly, by the SDK, and as a routed call.
 type bench struct {
-	client   client.Options
-	options  worker.Options
-	header   *commonpb.Header
-	details  *commonpb.Payloads // of the attempt before
-	retry    batchqueue.RetryPolicy
-	fatal    []string // non-retryable error types
-	cancel   error    // cause with which the queue cancels the attempt at once
-	name     string   // type name to call instead of the function's
-	register func(interface {
-		RegisterActivityWithOptions(any, sdkactivity.RegisterOptions)
-	})
+	client  client.Options
+	options worker.Options
+	header  *commonpb.Header
+	details *commonpb.Payloads // of the attempt before
+	retry   batchqueue.RetryPolicy
+	fatal   []string // non-retryable error types
+	cancel  error    // cause with which the queue cancels the attempt at once
+	name    string   // type name to call instead of the function's
 }
 
 var testLogger = log.NewStructuredLogger(slog.New(slog.DiscardHandler))
@@ -249,6 +246,20 @@ func TestPanicsBecomeTheSDKsPanicError(t *testing.T) {
 	require.Contains(t, frames(got.StackTrace())[1], "activity.failing(")
 }
 
+func unencodable(context.Context) error {
+	return temporal.NewApplicationError("details", "T", func() {})
+}
+
+// The SDK means to do the same, but then reports nothing and lets the activity time out.
+func TestDetailsThatCannotBeEncodedArePanics(t *testing.T) {
+	var b bench
+	result, _, failure := b.routed(t, unencodable)
+	require.Equal(t, batchqueue.KindFailed, result.Kind)
+	var got *temporal.PanicError
+	require.ErrorAs(t, temporal.GetDefaultFailureConverter().FailureToError(failure), &got)
+	require.Contains(t, got.Error(), "unable to encode")
+}
+
 func TestRetriesFollowTheServersRules(t *testing.T) {
 	for how, c := range map[string]struct {
 		fatal        []string
@@ -375,14 +386,14 @@ type recorder struct {
 	seen *[]string
 }
 
-func (r *recorder) note(format string, args ...any) {
+func (r *recorder) notef(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	*r.seen = append(*r.seen, r.name+" "+fmt.Sprintf(format, args...))
 }
 
 func (r *recorder) InterceptActivity(ctx context.Context, next interceptor.ActivityInboundInterceptor) interceptor.ActivityInboundInterceptor {
-	r.note("intercepts %s", sdkactivity.GetInfo(ctx).ActivityType.Name)
+	r.notef("intercepts %s", sdkactivity.GetInfo(ctx).ActivityType.Name)
 	in := &recorderInbound{r: r}
 	in.Next = next
 	return in
@@ -394,7 +405,7 @@ type recorderInbound struct {
 }
 
 func (i *recorderInbound) Init(out interceptor.ActivityOutboundInterceptor) error {
-	i.r.note("inits")
+	i.r.notef("inits")
 	o := &recorderOutbound{r: i.r}
 	o.Next = out
 	return i.Next.Init(o)
@@ -402,10 +413,10 @@ func (i *recorderInbound) Init(out interceptor.ActivityOutboundInterceptor) erro
 
 func (i *recorderInbound) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActivityInput) (any, error) {
 	header := interceptor.Header(ctx)
-	i.r.note("executes %v header %q value %v", in.Args, header["key"].GetData(), ctx.Value(propagatedKey{}))
+	i.r.notef("executes %v header %q value %v", in.Args, header["key"].GetData(), ctx.Value(propagatedKey{}))
 	delete(header, "key") // must not reach another call
 	result, err := i.Next.ExecuteActivity(context.WithValue(ctx, recorderKey{i.r.name}, "here"), in)
-	i.r.note("returns %v %v", result, err)
+	i.r.notef("returns %v %v", result, err)
 	return result, err
 }
 
@@ -421,7 +432,7 @@ type recorderOutbound struct {
 
 func (o *recorderOutbound) GetInfo(ctx context.Context) sdkactivity.Info {
 	if ctx.Value(recorderKey{"first"}) != nil { // by the handler; the test environment asks too
-		o.r.note("is asked for info")
+		o.r.notef("is asked for info")
 	}
 	return o.Next.GetInfo(ctx)
 }
@@ -521,7 +532,7 @@ func TestInfo(t *testing.T) {
 	require.Equal(t, sdkactivity.Info{
 		TaskToken:              []byte("slipstream/run/7"),
 		WorkflowType:           &sdkworkflow.Type{Name: "Workflow"},
-		WorkflowNamespace:      "namespace",
+		WorkflowNamespace:      "namespace", //nolint:staticcheck // deprecated, but plain activities have it
 		WorkflowExecution:      sdkworkflow.Execution{ID: "workflow", RunID: "run"},
 		ActivityID:             "7",
 		ActivityType:           sdkactivity.Type{Name: "look"},

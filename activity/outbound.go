@@ -116,7 +116,7 @@ func taskInfo(d *batchqueue.Delivery, c *call, a *address, taskQueue string, sta
 	return sdkactivity.Info{
 		TaskToken:              []byte("slipstream/" + d.Run + "/" + strconv.FormatUint(d.Number, 10)),
 		WorkflowType:           &sdkworkflow.Type{Name: a.WorkflowType},
-		WorkflowNamespace:      a.Namespace,
+		WorkflowNamespace:      a.Namespace, //nolint:staticcheck // deprecated, but plain activities have it
 		WorkflowExecution:      sdkworkflow.Execution{ID: a.WorkflowID, RunID: a.RunID},
 		ActivityID:             id,
 		ActivityType:           sdkactivity.Type{Name: d.Type},

@@ -184,7 +184,7 @@ func (h *handler) call(ctx context.Context, args []any) (any, error) {
 		}
 	}
 	out := v.Call(in)
-	err, _ := out[len(out)-1].Interface().(error)
+	err, _ := reflect.TypeAssert[error](out[len(out)-1])
 	if len(out) == 1 || (out[0].Kind() == reflect.Pointer && out[0].IsNil()) {
 		return nil, err
 	}

@@ -36,15 +36,19 @@ type Runtime struct {
 	queue  *batchqueue.Queue
 	log    log.Logger
 
-	announced *announcements
-	latency   *latencies
-	breaker   *breaker
-	strays    *strays
+	announced  *announcements
+	latency    *latencies
+	breaker    *breaker
+	strays     *strays
+	residences *residences
 
 	mu      sync.Mutex
 	workers map[string]*Worker // by instance key
 	running int                // started workers
-	inbox   *batchqueue.Inbox  // while running > 0
+	// While running > 0:
+	inbox      *batchqueue.Inbox // nil where windows are off
+	background sync.WaitGroup
+	end        context.CancelFunc // of background
 }
 
 var _ workflow.Dispatcher = (*Runtime)(nil)
@@ -53,14 +57,15 @@ var _ workflow.Dispatcher = (*Runtime)(nil)
 // a worker starts.
 func NewRuntime(c Client, o RuntimeOptions) *Runtime {
 	r := &Runtime{
-		o:         o,
-		client:    c,
-		queue:     o.Queue,
-		log:       c.Logger,
-		announced: newAnnouncements(o.Queue),
-		latency:   newLatencies(),
-		strays:    &strays{},
-		workers:   map[string]*Worker{},
+		o:          o,
+		client:     c,
+		queue:      o.Queue,
+		log:        c.Logger,
+		announced:  newAnnouncements(o.Queue),
+		latency:    newLatencies(),
+		strays:     &strays{},
+		residences: newResidences(),
+		workers:    map[string]*Worker{},
 	}
 	r.breaker = &breaker{onChange: r.breakerChanged}
 	return r
@@ -81,39 +86,57 @@ func (r *Runtime) count(name string, n int) {
 	}
 }
 
-// workerStarted makes the inbox for the first worker.
+// workerStarted starts, with the first worker, what all workers share.
 func (r *Runtime) workerStarted(ctx context.Context) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.running++
-	if r.running > 1 || r.o.Window <= 0 {
+	inbox := r.begin(ctx)
+	if inbox == nil {
 		return
 	}
-	r.inbox = r.queue.NewInbox()
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if err := r.inbox.Start(ctx); err != nil {
+	if err := inbox.Start(ctx); err != nil {
 		// It goes on trying by itself; until then a dispatch that waits does so in vain.
 		r.log.Debug("[Slipstream] cannot listen for results yet", "Error", err)
 	}
 }
 
-// workerStopped ends the inbox with the last worker.
+// begin counts a worker, and returns the inbox that the first one has to start.
+func (r *Runtime) begin(ctx context.Context) *batchqueue.Inbox {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running++
+	if r.running > 1 {
+		return nil
+	}
+	background, end := context.WithCancel(context.WithoutCancel(ctx))
+	r.end = end
+	r.background.Go(func() { r.forgetClosed(background) })
+	runtimes.set(r, true)
+	if r.o.Window > 0 {
+		r.inbox = r.queue.NewInbox()
+	}
+	return r.inbox
+}
+
+// workerStopped ends it with the last one.
 func (r *Runtime) workerStopped(w *Worker) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	delete(r.workers, w.instance)
 	r.running--
-	var inbox *batchqueue.Inbox
-	if r.running == 0 {
-		inbox, r.inbox = r.inbox, nil
-	}
-	r.mu.Unlock()
-	if inbox == nil {
+	if r.running > 0 {
 		return
 	}
-	if err := inbox.Stop(); err != nil {
+	runtimes.set(r, false)
+	r.end()
+	r.background.Wait()
+	if r.inbox == nil {
+		return
+	}
+	if err := r.inbox.Stop(); err != nil {
 		r.log.Debug("[Slipstream] the subscription for results did not end cleanly", "Error", err)
 	}
+	r.inbox = nil
 }
 
 func (r *Runtime) currentInbox() *batchqueue.Inbox {

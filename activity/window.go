@@ -54,6 +54,9 @@ func (d *dispatch) await(ctx context.Context, win *window) error {
 		return ctx.Err()
 	}
 	defer d.w.leaveWindow()
+	for _, e := range win.expectations {
+		defer e.Cancel()
+	}
 	started := time.Now()
 	end := time.NewTimer(win.length)
 	defer end.Stop()
@@ -63,11 +66,17 @@ func (d *dispatch) await(ctx context.Context, win *window) error {
 		if e == nil {
 			continue
 		}
-		defer e.Cancel()
+		queued := false
 		for _, i := range g.calls {
 			if a := &d.marker.Answers[i]; a.State != wire.StateQueued {
 				e.Arrived(a.Number)
+			} else {
+				queued = true
 			}
+		}
+		if !queued {
+			delete(win.expectations, g) // not in the queue: no window is open there
+			continue
 		}
 		if over {
 			continue
@@ -82,8 +91,8 @@ func (d *dispatch) await(ctx context.Context, win *window) error {
 			return ctx.Err()
 		}
 	}
-	for g := range win.expectations {
-		if g.queued.Slot >= 0 && len(g.calls) > 0 {
+	for _, g := range d.groups {
+		if win.expectations[g] != nil {
 			d.closeWindow(ctx, g)
 		}
 	}

@@ -43,7 +43,7 @@ type Worker struct {
 	identity     string
 	build        string // where versioning is on
 	interceptors []interceptor.WorkerInterceptor
-	background   context.Context // the user's BackgroundActivityContext
+	background   context.Context // ends when the user's BackgroundActivityContext does
 	maxWindows   int32
 
 	windows   atomic.Int32  // dispatches that wait for results
@@ -78,8 +78,7 @@ func (r *Runtime) Configure(o worker.PluginConfigureWorkerOptions) {
 		announced:  make(chan struct{}),
 		stopping:   make(chan struct{}),
 	}
-	w.background = o.WorkerOptions.BackgroundActivityContext
-	background := w.background
+	background := o.WorkerOptions.BackgroundActivityContext
 	if background == nil {
 		background = context.Background()
 	}
@@ -122,7 +121,7 @@ func (w *Worker) settle() {
 	if o.Identity != "" {
 		w.identity = o.Identity
 	}
-	build := o.BuildID
+	build := o.BuildID //nolint:staticcheck // deprecated, but workers use it
 	if v := o.DeploymentOptions.Version; v.BuildID != "" {
 		build = v.BuildID
 	}
@@ -137,6 +136,7 @@ func (w *Worker) settle() {
 	case o.UseBuildIDForVersioning: //nolint:staticcheck // deprecated, but workers use it
 		w.build = build
 	}
+	w.background = o.BackgroundActivityContext
 	w.interceptors = append(append([]interceptor.WorkerInterceptor{}, w.rt.client.Interceptors...), o.Interceptors...)
 	w.maxWindows = windowsOf(o)
 }
@@ -150,7 +150,7 @@ func windowsOf(o *worker.Options) int32 {
 			slots = min(slots, n)
 		}
 	}
-	return int32(max(1, slots/2)) //nolint:gosec // at most 500
+	return int32(max(1, slots/2))
 }
 
 func (w *Worker) enterWindow() bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
@@ -21,8 +22,8 @@ func (p *Plugin) ConfigureClient(_ context.Context, o client.PluginConfigureClie
 	options := o.ClientOptions
 	// Copied, because the slices are the user's, who may make another client from them.
 	options.Interceptors = append([]interceptor.ClientInterceptor{p.interceptor}, options.Interceptors...)
-	dial := append([]grpc.DialOption{}, options.ConnectionOptions.DialOptions...)
-	options.ConnectionOptions.DialOptions = append(dial, grpc.WithChainUnaryInterceptor(activity.InterceptUnary))
+	options.ConnectionOptions.DialOptions = append(slices.Clone(options.ConnectionOptions.DialOptions),
+		grpc.WithChainUnaryInterceptor(activity.InterceptUnary))
 	return nil
 }
 

@@ -160,8 +160,11 @@ func (s *settings) connect() error {
 		return fmt.Errorf("Options.RedisURL is not a Redis URL: %s; write it as redis://[user:password@]host:port[/database], rediss://... or unix://path",
 			strings.ReplaceAll(err.Error(), s.RedisURL, "(the URL)"))
 	}
-	// A dispatch must come back while its workflow task lives, whatever Redis does.
+	// A dispatch must come back while its workflow task lives, whatever Redis does, and
+	// it makes its own second try.
 	o.ContextTimeoutEnabled = true
+	o.MaxRetries = 1
+	o.DialerRetries = 1
 	s.redis, s.owned = redis.NewClient(o), true
 	return nil
 }

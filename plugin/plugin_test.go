@@ -148,7 +148,7 @@ func TestWorkerHooksWithoutAClientDoNothing(t *testing.T) {
 }
 
 // started drives the worker hooks of a plugin with a client, without a server.
-func started(t *testing.T, p *Plugin, options *worker.Options, next error) (start error, stop func()) {
+func started(t *testing.T, p *Plugin, options *worker.Options, next error) (stop func(), start error) {
 	t.Helper()
 	lazy(t, client.Options{Plugins: []client.Plugin{p}})
 	require.NoError(t, p.ConfigureWorker(context.Background(), worker.PluginConfigureWorkerOptions{
@@ -156,24 +156,25 @@ func started(t *testing.T, p *Plugin, options *worker.Options, next error) (star
 	}))
 	start = p.StartWorker(context.Background(), worker.PluginStartWorkerOptions{WorkerInstanceKey: "k"},
 		func(context.Context, worker.PluginStartWorkerOptions) error { return next })
-	return start, func() {
+	stop = func() {
 		called := false
 		p.StopWorker(context.Background(), worker.PluginStopWorkerOptions{WorkerInstanceKey: "k"},
 			func(context.Context, worker.PluginStopWorkerOptions) { called = true })
 		require.True(t, called)
 	}
+	return stop, start
 }
 
 func TestAWorkerThatDoesNotStartLeavesNothing(t *testing.T) {
 	broken := errors.New("broken")
-	err, stop := started(t, newPlugin(t, Options{}), &worker.Options{}, broken)
+	stop, err := started(t, newPlugin(t, Options{}), &worker.Options{}, broken)
 	require.ErrorIs(t, err, broken)
 	stop() // the SDK calls it in any case; goleak tells whether anything was left
 	stop()
 }
 
 func TestStopIsPassedOnEvenTwice(t *testing.T) {
-	err, stop := started(t, newPlugin(t, Options{}), &worker.Options{}, nil)
+	stop, err := started(t, newPlugin(t, Options{}), &worker.Options{}, nil)
 	require.NoError(t, err)
 	stop()
 	stop()

@@ -116,6 +116,9 @@ func (r *router) place(ctx sdkworkflow.Context, c *call, identity wire.Identity,
 
 // settle ends a call with what its future gives to workflow code.
 func (r *router) settle(ctx sdkworkflow.Context, c *call, value any, err error) {
+	if c.phase == closed {
+		return
+	}
 	settable := c.settable
 	r.close(ctx, c)
 	settable.Set(value, err)

@@ -287,3 +287,60 @@ func TestWatchersAreReleasedAndStartedAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "canceled 10", got, "no watcher without open calls, one with")
 }
+
+// The tail may have its turn before the watcher has: a call that is cancelled by then
+// leaves the wave all the same.
+func TestCancelJustBeforeTheTail(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		cctx, cancel := cancellable(ctx, false)
+		one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
+		sdkworkflow.Go(ctx, func(sdkworkflow.Context) { cancel() })
+		return kind(ctx, one), nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, "canceled", got)
+	require.Empty(t, b.queue.waves)
+}
+
+func TestCancelIsSentOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.after(3*time.Minute, func() {
+		b.signal(wire.Outcome{Identity: b.queue.identity(1), Kind: wire.KindCanceled})
+	})
+	got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		cctx, cancel := cancellable(ctx, true)
+		one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
+		if err := sdkworkflow.Sleep(ctx, time.Second); err != nil {
+			return "", err
+		}
+		cancel()
+		return kind(ctx, one), nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, "activity canceled", got)
+	require.Len(t, b.queue.asks, 3)
+	require.Len(t, b.queue.canceled, 1)
+}
+
+// A call that waits for Redis is in no queue that could report its cancellation.
+func TestCancelOfAWaitingCall(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.queue.answer = func(*wire.Call) wire.Answer { return wire.Answer{State: wire.StateWaiting} }
+	got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		cctx, cancel := cancellable(ctx, true)
+		one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
+		if err := sdkworkflow.Sleep(ctx, time.Second); err != nil {
+			return "", err
+		}
+		cancel()
+		result := kind(ctx, one)
+		return fmt.Sprint(result, " ", sdkworkflow.Now(ctx).Sub(sdkworkflow.GetInfo(ctx).WorkflowStartTime) < 2*time.Second), nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, "activity canceled true", got)
+	require.Empty(t, b.queue.canceled)
+}

@@ -3,6 +3,7 @@ package workflow_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -16,6 +17,7 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/worker"
 	sdkworkflow "go.temporal.io/sdk/workflow"
@@ -247,7 +249,10 @@ func echo(c *wire.Call) wire.Answer {
 // coroutines.
 type raw struct {
 	interceptor.WorkerInterceptorBase
-	live map[string]int // only touched by the workflow's dispatcher
+	// Only touched by the workflow's dispatcher.
+	live      map[string]int
+	priority  temporal.Priority // of the workflow; the environment knows none
+	signalErr error             // of the router's signal handler; the environment would hide it
 }
 
 func (r *raw) InterceptWorkflow(_ sdkworkflow.Context, next interceptor.WorkflowInboundInterceptor) interceptor.WorkflowInboundInterceptor {
@@ -290,7 +295,15 @@ func (in *rawInbound) HandleSignal(ctx sdkworkflow.Context, input *interceptor.H
 			}
 		}
 	}
-	return in.Next.HandleSignal(ctx, input)
+	err := in.Next.HandleSignal(ctx, input)
+	in.raw.signalErr = errors.Join(in.raw.signalErr, err)
+	return err
+}
+
+func (out *rawOutbound) GetInfo(ctx sdkworkflow.Context) *sdkworkflow.Info {
+	info := *out.Next.GetInfo(ctx)
+	info.Priority = out.raw.priority
+	return &info
 }
 
 // routing adapts the router to the SDK's interceptor interface, as the plugin does.
@@ -384,6 +397,7 @@ func (b *bench) run(f func(sdkworkflow.Context) (string, error)) (string, error)
 	b.RegisterWorkflow(f)
 	b.ExecuteWorkflow(f)
 	require.True(b.t, b.IsWorkflowCompleted())
+	require.NoError(b.t, b.raw.signalErr)
 	if err := b.GetWorkflowError(); err != nil {
 		return "", err
 	}

@@ -178,6 +178,77 @@ func TestFallbackIsBounded(t *testing.T) {
 	}
 }
 
+// Waiting calls are tried again when a hundred plain ones have ended, not only when all
+// have, and without waiting for the alarm.
+func TestWaitingCallsFollowThePlainOnes(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ length, calls, plain, hold int }{
+		"a hundred of many": {0, 700, 500, 400},
+		"all of few":        {39_970, 20, 10, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.SetCurrentHistoryLength(tt.length)
+			again := make(chan struct{})
+			b.queue.decide = func(w *wire.Wave, c *wire.Call) wire.Answer {
+				switch {
+				case w.Again:
+					if c.Number == w.First && len(b.queue.waves) == 2 {
+						close(again)
+					}
+					return echo(c)
+				case int(c.Number) > tt.plain:
+					return wire.Answer{State: wire.StateWaiting}
+				}
+				return wire.Answer{State: wire.StatePlain}
+			}
+			b.RegisterActivityWithOptions(func(_ context.Context, n int) error {
+				if n < tt.hold {
+					<-again
+				}
+				return nil
+			}, sdkactivity.RegisterOptions{Name: "Other"})
+			got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+				var futures []sdkworkflow.Future
+				for i := range tt.calls {
+					futures = append(futures, sdkworkflow.ExecuteActivity(options(ctx), "Other", i))
+				}
+				for _, f := range futures {
+					if err := f.Get(ctx, nil); err != nil {
+						return "", err
+					}
+				}
+				return sdkworkflow.Now(ctx).Sub(sdkworkflow.GetInfo(ctx).WorkflowStartTime).Truncate(5 * time.Second).String(), nil
+			})
+			require.NoError(t, err)
+			require.Equal(t, "0s", got)
+		})
+	}
+}
+
+// A call that goes plain late keeps its deadline.
+func TestLatePlainCallKeepsItsDeadline(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.queue.decide = func(w *wire.Wave, _ *wire.Call) wire.Answer {
+		if w.Again {
+			return wire.Answer{State: wire.StatePlain}
+		}
+		return wire.Answer{State: wire.StateWaiting}
+	}
+	b.RegisterActivityWithOptions(func(ctx context.Context) (time.Duration, error) {
+		return sdkactivity.GetInfo(ctx).ScheduleToCloseTimeout, nil
+	}, sdkactivity.RegisterOptions{Name: "Other"})
+	var left time.Duration
+	_, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		ctx = sdkworkflow.WithScheduleToCloseTimeout(ctx, time.Minute)
+		return "", sdkworkflow.ExecuteActivity(ctx, "Other").Get(ctx, &left)
+	})
+	require.NoError(t, err)
+	require.InDelta(t, 45, left.Seconds(), 1)
+}
+
 func TestFallbackEndsWithTheHistory(t *testing.T) {
 	t.Parallel()
 	for length, want := range map[int]int{39_000: 10, 39_997: 1, 40_000: 0, 45_000: 0} {

@@ -331,3 +331,78 @@ func TestNearDeadlineRingsFirst(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "slow", got)
 }
+
+// The intervals begin anew when something is not as it should be, and when all calls
+// have ended.
+func TestIntervalsBeginAnew(t *testing.T) {
+	t.Parallel()
+	s, m := time.Second, time.Minute
+	t.Run("after a lost dispatch", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		b.queue.clock = b.Now
+		b.queue.err = func(w *wire.Wave) error {
+			if w.First == 2 {
+				return errors.New("lost")
+			}
+			return nil
+		}
+		b.after(31*time.Minute, func() { b.signal(b.queue.done(1, "one"), b.queue.done(2, "two")) })
+		_, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+			one := sdkworkflow.ExecuteActivity(options(ctx), "Echo", "one")
+			if err := sdkworkflow.Sleep(ctx, 30*time.Minute); err != nil {
+				return "", err
+			}
+			two := sdkworkflow.ExecuteActivity(options(ctx), "Echo", "two")
+			return "", errors.Join(one.Get(ctx, nil), two.Get(ctx, nil))
+		})
+		require.NoError(t, err)
+		times := b.askTimes()
+		require.Equal(t, []time.Duration{30*m + 2*s, 30*m + 17*s, 30*m + 47*s}, times[len(times)-3:])
+	})
+	t.Run("after all have ended", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		b.queue.clock = b.Now
+		b.after(2*time.Minute, func() { b.signal(b.queue.done(1, "one")) })
+		b.after(11*time.Minute, func() { b.signal(b.queue.done(2, "two")) })
+		_, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+			if _, err := echoOnce(ctx); err != nil {
+				return "", err
+			}
+			if err := sdkworkflow.Sleep(ctx, 8*time.Minute); err != nil {
+				return "", err
+			}
+			return echoOnce(ctx)
+		})
+		require.NoError(t, err)
+		require.Equal(t, []time.Duration{15 * s, 45 * s, 105 * s, 10*m + 15*s, 10*m + 45*s}, b.askTimes())
+	})
+}
+
+// Asks may follow on each other for other reasons; two misses must lie apart.
+func TestGoneTwiceTooSoonIsNotAddedAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.tick()
+	b.queue.clock = b.Now
+	b.queue.found = func(_ *wire.Ask, c *wire.OpenCall) (wire.Answer, bool) {
+		return wire.Answer{State: wire.StateNotHere}, c.Number == 2
+	}
+	b.queue.decide = func(w *wire.Wave, c *wire.Call) wire.Answer {
+		if w.Again {
+			return echo(c)
+		}
+		return wire.Answer{State: wire.StateQueued}
+	}
+	_, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		// Its deadline rings one second after the first ask.
+		sdkworkflow.ExecuteActivity(sdkworkflow.WithScheduleToCloseTimeout(ctx, 15*time.Second), "Echo", "deadline")
+		return echoOnce(ctx)
+	})
+	require.NoError(t, err)
+	times := b.askTimes()
+	require.Equal(t, []time.Duration{15 * time.Second, 16 * time.Second}, times[:2])
+	require.Len(t, times, 3)
+	require.GreaterOrEqual(t, times[2], 17*time.Second)
+}

@@ -168,6 +168,17 @@ func TestNoWarningsAboutSessions(t *testing.T) {
 	require.NotContains(t, b.log.String(), "session")
 }
 
+// Activities inherit the priority of their workflow.
+func TestCallsOfAWorkflowWithPriorityAreNeverRouted(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.raw.priority.PriorityKey = 2
+	got, err := b.run(echoOnce)
+	require.NoError(t, err)
+	require.Equal(t, "plain a", got)
+	require.Empty(t, b.queue.waves)
+}
+
 func TestSessionCallsAreNeverRouted(t *testing.T) {
 	t.Parallel()
 	h := &headers{}

@@ -70,6 +70,33 @@ func TestManyCoroutinesMakeOneWave(t *testing.T) {
 	require.Len(t, waves[2], 10)
 }
 
+// Coroutines that start others in the same turn are still one wave.
+func TestAChainOfCoroutinesMakesOneWave(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.queue.answer = echo
+	_, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		ctx = options(ctx)
+		wg := sdkworkflow.NewWaitGroup(ctx)
+		var link func(ctx sdkworkflow.Context, n int)
+		link = func(ctx sdkworkflow.Context, n int) {
+			defer wg.Done()
+			f := sdkworkflow.ExecuteActivity(ctx, "Echo", "x")
+			if n > 0 {
+				wg.Add(1)
+				sdkworkflow.Go(ctx, func(ctx sdkworkflow.Context) { link(ctx, n-1) })
+			}
+			_ = f.Get(ctx, nil)
+		}
+		wg.Add(1)
+		link(ctx, 5)
+		wg.Wait(ctx)
+		return "", nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, [][]uint64{{1, 2, 3, 4, 5, 6}}, b.queue.numbers())
+}
+
 // A slow wave does not hold the next one up.
 func TestWavesOverlap(t *testing.T) {
 	t.Parallel()

@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// bindLifetime makes cmd die with this process, and keeps a Ctrl-C in the terminal from reaching it: this process
+// bindLifetime makes cmd stop when this process dies, and keeps a Ctrl-C in the terminal from reaching it: this process
 // stops it in order, after what uses it.
 func bindLifetime(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 }

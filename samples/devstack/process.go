@@ -69,6 +69,7 @@ func startProcess(ctx context.Context, dir string, o Options) (*Stack, error) {
 		return errors.Join(process.stop(), os.RemoveAll(dir))
 	}
 	addresses, err := awaitAddresses(ctx, stdout)
+	_ = os.RemoveAll(dir) // Unix runs on without the file; Windows refuses, and stop tries again
 	if err != nil {
 		return nil, errors.Join(err, stop())
 	}

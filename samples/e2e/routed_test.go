@@ -393,7 +393,10 @@ func TestSessionCallsStayPlain(t *testing.T) {
 }
 
 // failing is an activity that fails as its argument says.
-type failing struct{ attempts atomic.Int64 }
+type failing struct {
+	attempts atomic.Int64
+	release  chan struct{} // what a deaf handler waits for
+}
 
 func (f *failing) Fail(ctx context.Context, how string) (int, error) {
 	f.attempts.Add(1)
@@ -414,7 +417,7 @@ func (f *failing) Fail(ctx context.Context, how string) (int, error) {
 		<-ctx.Done()
 		return 0, ctx.Err()
 	case "deaf":
-		select {} //nolint:staticcheck // a handler that ignores its context
+		<-f.release // a handler that ignores its context
 	}
 	return 0, errors.New("always")
 }
@@ -430,8 +433,9 @@ func TestErrorsRetriesAndTimeouts(t *testing.T) {
 		}
 		return n, err
 	}
-	f := &failing{}
+	f := &failing{release: make(chan struct{})}
 	b := newBed(t, bedOptions{}, []any{workflow}, f.Fail)
+	t.Cleanup(func() { close(f.release) })
 	retries := func(n int32) *temporal.RetryPolicy {
 		return &temporal.RetryPolicy{InitialInterval: 10 * time.Millisecond, MaximumAttempts: n}
 	}

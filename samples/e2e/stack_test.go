@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -49,12 +50,17 @@ func withStack(tests func() int) (code int, err error) {
 	return code, errors.Join(stack.Stop(), goleak.Find())
 }
 
-// binaries is the folder of the programs that tests build.
-var binaries string
+var (
+	// binaries is the folder of the programs that tests build.
+	binaries string
+	building sync.Mutex
+)
 
 // build builds a program of this module once per run, with the race detector where race is true, and returns its path.
 func build(t *testing.T, program string, race bool) string {
 	t.Helper()
+	building.Lock()
+	defer building.Unlock()
 	path := filepath.Join(binaries, program+".exe")
 	if _, err := os.Stat(path); err == nil {
 		return path
