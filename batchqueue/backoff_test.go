@@ -81,10 +81,10 @@ func TestJudge(t *testing.T) {
 
 func TestBackOffGrowsToItsCapAndStartsAnew(t *testing.T) {
 	b := backoff{first: 10 * time.Millisecond, most: 100 * time.Millisecond}
-	for _, want := range []time.Duration{10, 20, 40, 80, 100, 100} {
-		got := b.next()
-		require.GreaterOrEqual(t, got, want*time.Millisecond)
-		require.LessOrEqual(t, got, min(want*time.Millisecond*11/10, b.most))
+	for _, ms := range []int{10, 20, 40, 80, 100, 100} {
+		got, want := b.next(), time.Duration(ms)*time.Millisecond
+		require.GreaterOrEqual(t, got, want)
+		require.LessOrEqual(t, got, min(want*11/10, b.most))
 	}
 	b.reset()
 	require.Less(t, b.next(), 12*time.Millisecond)

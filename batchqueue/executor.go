@@ -226,8 +226,8 @@ func (e *Executor) age(d *Delivery) time.Duration { return max(0, e.redisNow().S
 
 // ExecutorStats are what an executor holds now and has done since Start.
 type ExecutorStats struct {
-	// Permits there are, handlers that run, claims not settled yet, and settlements that
-	// Redis has not confirmed.
+	// Permits there are, handlers that run, claims that are not settled yet, and
+	// settlements that were not sent yet.
 	Permits, Running, Held, Unsettled int
 	// Homes and Leads are the slots it is home of and leads.
 	Homes, Leads []int
@@ -249,11 +249,10 @@ type counters struct {
 // Stats may be called at any time.
 func (e *Executor) Stats() ExecutorStats {
 	limit, _ := e.claimer.permits()
-	waiting, _ := e.settler.unsettled()
 	homes, leads := e.house.slots()
 	c := &e.stats
 	return ExecutorStats{
-		Permits: limit, Running: int(c.running.Load()), Held: e.table.size(), Unsettled: waiting,
+		Permits: limit, Running: int(c.running.Load()), Held: e.table.size(), Unsettled: e.settler.waiting(),
 		Homes: homes, Leads: leads,
 		Claimed: c.claimed.Load(), Adopted: c.adopted.Load(), Settled: c.settled.Load(), Retried: c.retried.Load(),
 		Released: c.released.Load(), Lost: c.lost.Load(), Dropped: c.dropped.Load(), Reclaimed: c.reclaimed.Load(),

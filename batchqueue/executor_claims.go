@@ -26,6 +26,10 @@ func (e *Executor) claimFrom(slot int, g grant) {
 		r.fails = true
 		return
 	}
+	if e.settler.behind(slot) {
+		r.wait = settleWait
+		return
+	}
 	n, wait, err := e.pace.take(e.ctx, g.count, conf.RatePerSecond)
 	if err != nil {
 		e.fail(err)

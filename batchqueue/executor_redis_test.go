@@ -2,174 +2,386 @@ package batchqueue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/slipstream-go/slipstream/internal/redistest"
 )
 
-// rig is a pool on a real Redis, with executors and a mailbox for delivered outcomes.
-type rig struct {
-	*testing.T
-	server *redistest.Server
-	rdb    *redis.Client
-	q      *Queue
-	pool   string
-
-	mu    sync.Mutex
-	mail  map[string]map[uint64]Outcome // protected by mu: by run and number
-	twice []string                      // protected by mu: outcomes that came twice
-}
-
-// newRig has leases of a second, the least there is, so that losses are quick.
-func newRig(t *testing.T, slots int) *rig {
-	t.Helper()
-	leaks := goleak.IgnoreCurrent()
-	t.Cleanup(func() { goleak.VerifyNone(t, leaks) })
-	server := redistest.Start(t)
-	r := &rig{T: t, server: server, rdb: server.Client(), pool: "pool", mail: make(map[string]map[uint64]Outcome)}
-	r.q = r.queue(r.rdb, slots)
-	return r
-}
-
-func (r *rig) queue(rdb redis.UniversalClient, slots int) *Queue {
-	r.Helper()
-	q, err := New(rdb, Options{Namespace: "test", Slots: slots, Lease: minLease})
-	require.NoError(r, err)
-	return q
-}
-
-// deliver puts a batch into the mailbox.
-func (r *rig) deliver(_ context.Context, b *Batch) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.mail[b.Run] == nil {
-		r.mail[b.Run] = make(map[uint64]Outcome)
-	}
-	for _, o := range b.Outcomes {
-		if _, known := r.mail[b.Run][o.Number]; known {
-			r.twice = append(r.twice, fmt.Sprintf("%s/%d", b.Run, o.Number))
-		}
-		r.mail[b.Run][o.Number] = o
-	}
-	return nil
-}
-
-func (r *rig) delivered(run string) map[uint64]Outcome {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := make(map[uint64]Outcome, len(r.mail[run]))
-	for n, o := range r.mail[run] {
-		out[n] = o
-	}
-	return out
-}
-
-func (r *rig) outcome(run string, n uint64) (Outcome, bool) {
-	o, ok := r.delivered(run)[n]
-	return o, ok
-}
-
-// awaitOutcome waits until the task's outcome was delivered.
-func (r *rig) awaitOutcome(run string, n uint64) Outcome {
-	r.Helper()
-	redistest.Eventually(r, 20*time.Second, fmt.Sprintf("outcome %s/%d", run, n), func() bool {
-		_, ok := r.outcome(run, n)
-		return ok
-	})
-	o, _ := r.outcome(run, n)
-	return o
-}
-
-func (r *rig) awaitCount(run string, n int) {
-	r.Helper()
-	redistest.Eventually(r, 60*time.Second, fmt.Sprintf("%d outcomes of %s", n, run), func() bool { return len(r.delivered(run)) >= n })
-}
-
-// start starts an executor that is stopped when the test ends.
-func (r *rig) start(q *Queue, o ExecutorOptions) *Executor {
-	r.Helper()
-	o.Pool = r.pool
-	if o.Types == nil {
-		o.Types = []string{"A"}
-	}
-	if o.Handler == nil {
-		o.Handler = echo
-	}
-	if o.Deliver == nil {
-		o.Deliver = r.deliver
-	}
-	e, err := q.NewExecutor(o)
-	require.NoError(r, err)
-	require.NoError(r, e.Start(r.Context()))
-	r.Cleanup(func() { r.stop(e) })
-	return e
-}
-
-func (r *rig) stop(e *Executor) {
-	r.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	require.NoError(r, e.Stop(ctx))
-}
-
-func (r *rig) enqueue(run string, tasks ...Task) {
-	r.Helper()
-	out, err := r.q.Enqueue(r.Context(), r.pool, &Wave{Run: run, ID: tasks[0].Number, Tasks: tasks, Common: []byte("common"), Slot: -1})
-	require.NoError(r, err)
-	for _, a := range out.Answers {
-		require.NoError(r, a.Err)
-		require.Equal(r, AnswerQueued, a.State)
-	}
-}
-
-func tasks(n int) []Task {
-	out := make([]Task, n)
-	for i := range out {
-		out[i] = task(uint64(i + 1))
-	}
-	return out
-}
-
-// echo answers with the payload.
-func echo(_ context.Context, d *Delivery) Result {
-	return Result{Kind: KindCompleted, Payload: d.Payload}
-}
-
 func TestTasksOfAllSlotsAreRunOnceAndDelivered(t *testing.T) {
-	r := newRig(t, 4)
-	var mu sync.Mutex
-	started := make(map[string]int)
-	handler := func(ctx context.Context, d *Delivery) Result {
-		mu.Lock()
-		started[fmt.Sprintf("%s/%d", d.Run, d.Number)]++
-		mu.Unlock()
-		return echo(ctx, d)
+	for name, rdb := range map[string]func(r *rig) redis.UniversalClient{
+		"redis":     func(r *rig) redis.UniversalClient { return r.rdb },
+		"miniredis": func(r *rig) redis.UniversalClient { return redistest.Mini(r) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, 4)
+			r.q = r.queue(rdb(r), 4)
+			var mu sync.Mutex
+			started := make(map[string]int)
+			var running, most atomic.Int64
+			handler := func(ctx context.Context, d *Delivery) Result {
+				if now := running.Add(1); now > most.Load() {
+					most.Store(now)
+				}
+				defer running.Add(-1)
+				mu.Lock()
+				started[fmt.Sprintf("%s/%d", d.Run, d.Number)]++
+				mu.Unlock()
+				return echo(ctx, d)
+			}
+			a := r.start(r.q, ExecutorOptions{Handler: handler, Concurrency: 50})
+			b := r.start(r.q, ExecutorOptions{Handler: handler, Concurrency: 50})
+			for i := range 8 {
+				r.enqueue(fmt.Sprintf("run-%d", i), tasks(300)...)
+			}
+			for i := range 8 {
+				run := fmt.Sprintf("run-%d", i)
+				r.awaitCount(run, 300)
+				for n, o := range r.delivered(run) {
+					require.Equal(t, KindCompleted, o.Kind)
+					require.Equal(t, fmt.Sprintf("payload %d", n), string(o.Payload))
+				}
+			}
+			require.Len(t, started, 2400)
+			for name, n := range started {
+				require.Equal(t, 1, n, name)
+			}
+			require.Empty(t, r.twice)
+			require.Equal(t, uint64(2400), a.Stats().Settled+b.Stats().Settled)
+			require.LessOrEqual(t, most.Load(), int64(100))
+		})
 	}
-	a := r.start(r.q, ExecutorOptions{Handler: handler, Concurrency: 50})
-	b := r.start(r.q, ExecutorOptions{Handler: handler, Concurrency: 50})
-	for i := range 8 {
-		r.enqueue(fmt.Sprintf("run-%d", i), tasks(500)...)
+}
+
+// Executors are killed by cutting their connection: Redis sees the same as after SIGKILL,
+// and the test sees what the dead still do.
+func TestKilledExecutorOnRedis(t *testing.T) {
+	r := newRig(t, 2)
+	ga, gb := newGate(), newGate()
+	c := newCable(t, r.server.Addr)
+	a := r.start(r.queue(c.client(t), 2), ExecutorOptions{ID: "a", Handler: ga.handle, DrainTimeout: time.Millisecond})
+	r.ready(a)
+	r.enqueue("run-1", with(1, TaskOptions{Heartbeat: time.Minute, Retry: RetryPolicy{InitialInterval: 10 * time.Millisecond}}), with(2, TaskOptions{Retry: once}))
+	r.enqueue("run-2", with(3, TaskOptions{Retry: RetryPolicy{InitialInterval: 10 * time.Millisecond}}))
+	r.eventually("all run at a", func() bool { now, _ := ga.runs(); return now == 3 })
+	ga.delivery(1).RecordHeartbeat([]byte("half way"))
+	key := r.q.keys.slot(r.pool, ga.delivery(1).slot) + suffixHeartbeats
+	r.eventually("details are in redis", func() bool { return r.rdb.HLen(t.Context(), key).Val() == 1 })
+	b := r.start(r.q, ExecutorOptions{ID: "b", Handler: gb.handle})
+	r.ready(b)
+
+	c.cut()
+	took := r.eventually("they run at b", func() bool { return gb.starts(1) == 1 && gb.starts(3) == 1 })
+	require.LessOrEqual(t, took, 2*minLease+500*time.Millisecond)
+	require.Equal(t, 2, gb.delivery(1).Attempt)
+	require.Equal(t, "half way", string(gb.delivery(1).Heartbeat))
+	o := r.awaitOutcome("run-1", 2)
+	require.Equal(t, KindStartToClose, o.Kind)
+	require.Equal(t, RetryMaximumAttempts, o.Retry)
+
+	ga.done(1) // the dead executor finishes, and says so when it can
+	gb.done(1, 3)
+	require.Equal(t, 2, r.awaitOutcome("run-1", 1).Attempt)
+	require.Equal(t, 2, r.awaitOutcome("run-2", 3).Attempt)
+	c.mend()
+	r.eventually("a knows that its claims are gone", func() bool { return a.Stats().Held == 0 })
+	require.ErrorIs(t, ga.cause(3), ErrLeaseLost)
+	require.Empty(t, r.twice)
+	require.Zero(t, gb.starts(2))
+}
+
+// Redis stands still for longer than a lease, or is killed and restarted: nobody's fault,
+// so no attempt is lost and nothing runs twice.
+func TestRedisStandsStill(t *testing.T) {
+	for name, fault := range map[string]func(r *rig){
+		"stopped": func(r *rig) {
+			require.NoError(r, r.server.Signal(syscall.SIGSTOP))
+			time.Sleep(3 * minLease) //nolint:forbidigo // the leases have to end
+			require.NoError(r, r.server.Signal(syscall.SIGCONT))
+		},
+		"restarted": func(r *rig) {
+			r.server.Kill()
+			time.Sleep(3 * minLease) //nolint:forbidigo // the leases have to end
+			r.server.Restart()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, 2)
+			g := newGate()
+			a := r.start(r.q, ExecutorOptions{ID: "a", Handler: g.handle})
+			b := r.start(r.q, ExecutorOptions{ID: "b", Handler: g.handle})
+			r.ready(a, b)
+			r.enqueue("run", tasks(20)...)
+			r.eventually("all run", func() bool { now, _ := g.runs(); return now == 20 })
+			fault(r)
+			for n := range uint64(20) {
+				g.done(n + 1)
+			}
+			r.awaitCount("run", 20)
+			for n := range uint64(20) {
+				require.Equal(t, 1, g.starts(n+1))
+				require.Equal(t, 1, r.delivered("run")[n+1].Attempt)
+			}
+			require.Zero(t, a.Stats().Reclaimed+b.Stats().Reclaimed)
+			r.enqueue("after", tasks(5)...)
+			g.done(1, 2, 3, 4, 5)
+			r.awaitCount("after", 5)
+		})
 	}
-	for i := range 8 {
-		r.awaitCount(fmt.Sprintf("run-%d", i), 500)
+}
+
+// Redis forgets everything. What ran is lost to it; what comes next works.
+func TestWipedRedis(t *testing.T) {
+	r := newRig(t, 1)
+	g := newGate()
+	e := r.start(r.q, ExecutorOptions{Handler: g.handle})
+	r.ready(e)
+	r.enqueue("before", tasks(3)...)
+	r.eventually("all run", func() bool { now, _ := g.runs(); return now == 3 })
+	require.NoError(t, r.rdb.FlushAll(t.Context()).Err())
+	g.done(1)
+	r.eventually("the handlers are told", func() bool { return g.cause(2) != nil && g.cause(3) != nil && e.Stats().Held == 0 })
+	require.ErrorIs(t, g.cause(2), ErrLeaseLost)
+	r.enqueue("after", tasks(3)...)
+	g.done(1, 2, 3)
+	r.awaitCount("after", 3)
+	require.Empty(t, r.delivered("before"))
+}
+
+func TestStopReleasesAtOnceOnRedis(t *testing.T) {
+	r := newRig(t, 3)
+	ga, gb := newGate(), newGate()
+	a := r.start(r.q, ExecutorOptions{ID: "a", Handler: ga.handle, DrainTimeout: 50 * time.Millisecond})
+	r.ready(a)
+	r.enqueue("run", tasks(50)...)
+	r.eventually("all run at a", func() bool { now, _ := ga.runs(); return now == 50 })
+	b := r.start(r.q, ExecutorOptions{ID: "b", Handler: gb.handle})
+	r.eventually("b is at home", func() bool { return len(b.Stats().Homes) == 3 })
+	began := time.Now()
+	r.stop(a)
+	r.eventually("all run at b", func() bool { now, _ := gb.runs(); return now == 50 })
+	require.Less(t, time.Since(began), 600*time.Millisecond, "no lease has to end for it")
+	require.Equal(t, 1, gb.delivery(1).Attempt)
+	require.ErrorIs(t, ga.cause(1), ErrStopping)
+	for n := range uint64(50) {
+		gb.done(n + 1)
 	}
-	for i := range 8 {
-		for n, o := range r.delivered(fmt.Sprintf("run-%d", i)) {
-			require.Equal(t, KindCompleted, o.Kind)
-			require.Equal(t, fmt.Sprintf("payload %d", n), string(o.Payload))
+	took := r.eventually("all are delivered", func() bool { return len(r.delivered("run")) == 50 })
+	require.Less(t, took, 2*time.Second)
+	keys, err := r.rdb.Keys(t.Context(), "*executor:a").Result()
+	require.NoError(t, err)
+	require.Empty(t, keys)
+}
+
+// lossy is a go-redis hook that loses replies: the server has done what was asked.
+type lossy struct {
+	lose atomic.Pointer[func(redis.Cmder) bool]
+}
+
+func (l *lossy) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (l *lossy) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (l *lossy) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if lose := l.lose.Load(); lose != nil && err == nil && (*lose)(cmds[0]) {
+			err = errors.New("the reply is lost")
+			for _, c := range cmds {
+				c.SetErr(err)
+			}
 		}
+		return err
 	}
-	require.Len(t, started, 4000)
-	for name, n := range started {
-		require.Equal(t, 1, n, name)
+}
+
+func TestLostRepliesOnRedis(t *testing.T) {
+	r := newRig(t, 1)
+	hook := &lossy{}
+	rdb := r.server.Client()
+	rdb.AddHook(hook)
+	g := newGate()
+	e := r.start(r.queue(rdb, 1), ExecutorOptions{Handler: g.handle, Concurrency: 30})
+	r.ready(e)
+	claims, settles := 0, 0
+	lose := func(c redis.Cmder) bool {
+		switch args := c.Args(); {
+		case args[1] == claimScript.flagged.sha && claims < 2:
+			claims++
+			return true
+		case args[1] == settleScript.flagged.sha && settles < 3:
+			settles++
+			return true
+		}
+		return false
+	}
+	hook.lose.Store(&lose)
+	r.enqueue("run", tasks(20)...)
+	r.eventually("all run", func() bool { now, _ := g.runs(); return now == 20 })
+	require.Equal(t, uint64(20), e.Stats().Adopted)
+	for n := range uint64(20) {
+		g.done(n + 1)
+	}
+	r.awaitCount("run", 20)
+	r.eventually("all is settled", func() bool { return e.Stats().Held == 0 })
+	for n := range uint64(20) {
+		require.Equal(t, 1, g.starts(n+1))
 	}
 	require.Empty(t, r.twice)
-	require.Equal(t, uint64(4000), a.Stats().Settled+b.Stats().Settled)
+	require.Zero(t, e.Stats().Lost)
+	hook.lose.Store(nil)
+}
+
+func TestRunningTaskIsCanceledPromptlyOnRedis(t *testing.T) {
+	r := newRig(t, 2)
+	g := newGate()
+	e := r.start(r.q, ExecutorOptions{Handler: g.handle})
+	r.ready(e)
+	r.enqueue("run", tasks(2)...)
+	r.eventually("both run", func() bool { now, _ := g.runs(); return now == 2 })
+	d := g.delivery(1)
+	require.NoError(t, r.q.Cancel(t.Context(), r.pool, d.slot, "run", []Identity{{d.Number, d.Fingerprint}}))
+	took := r.eventually("its context ends", func() bool { return g.cause(1) != nil })
+	require.Less(t, took, minLease/4)
+	require.ErrorIs(t, g.cause(1), ErrCanceled)
+	require.Equal(t, RetryCancelRequested, r.awaitOutcome("run", 1).Retry)
+	require.NoError(t, g.cause(2))
+	g.done(2)
+	r.awaitOutcome("run", 2)
+}
+
+// A retry is due when it is due, whoever leads the slot.
+func TestRetriesArePrompt(t *testing.T) {
+	r := newRig(t, 4)
+	var gaps sync.Map
+	var last sync.Map
+	handler := func(ctx context.Context, d *Delivery) Result {
+		name := fmt.Sprint(d.Run, "/", d.Number)
+		now := time.Now()
+		if before, ok := last.Swap(name, now); ok {
+			gaps.Store(fmt.Sprint(name, "/", d.Attempt), now.Sub(before.(time.Time)))
+		}
+		if d.Attempt < 4 {
+			return Result{Kind: KindFailed}
+		}
+		return echo(ctx, d)
+	}
+	a := r.start(r.q, ExecutorOptions{Handler: handler})
+	b := r.start(r.q, ExecutorOptions{Handler: handler})
+	r.ready(a, b)
+	policy := TaskOptions{Retry: RetryPolicy{InitialInterval: 50 * time.Millisecond, BackoffCoefficient: 1}}
+	for i := range 8 {
+		r.enqueue(fmt.Sprint("run", i), with(1, policy))
+	}
+	for i := range 8 {
+		require.Equal(t, 4, r.awaitOutcome(fmt.Sprint("run", i), 1).Attempt)
+	}
+	gaps.Range(func(name, gap any) bool {
+		require.GreaterOrEqual(t, gap, 50*time.Millisecond, name)
+		require.Less(t, gap, 300*time.Millisecond, name)
+		return true
+	})
+}
+
+func TestPausedPoolOnRedis(t *testing.T) {
+	r := newRig(t, 1)
+	e := r.start(r.q, ExecutorOptions{})
+	r.ready(e)
+	c, err := r.q.SetConfig(t.Context(), r.pool, PoolConfig{Slots: 1, Paused: true})
+	require.NoError(t, err)
+	r.eventually("paused", func() bool { return e.Stats().Permits == 0 })
+	r.enqueue("run", task(1))
+	c.Paused = false
+	_, err = r.q.SetConfig(t.Context(), r.pool, c)
+	require.NoError(t, err)
+	took := r.eventually("runs", func() bool { return len(r.delivered("run")) == 1 })
+	require.Less(t, took, minLease/3, "the bell, not the cache, brings it")
+}
+
+// The process that waits in a window hears when its wave is done, and takes it.
+func TestInboxHearsOfAWaveInItsWindow(t *testing.T) {
+	r := newRig(t, 1)
+	inbox := r.q.NewInbox()
+	require.NoError(t, inbox.Start(t.Context()))
+	t.Cleanup(func() { require.NoError(t, inbox.Stop()) })
+	g := newGate()
+	r.ready(r.start(r.q, ExecutorOptions{Handler: g.handle}))
+	channel := r.q.keys.inbox(inbox.ID())
+	r.eventually("the inbox listens", func() bool { return r.rdb.PubSubNumSub(t.Context(), channel).Val()[channel] == 1 })
+
+	run := "0190c2a4-5b1e-7c3a-9f00-00000000000f"
+	want := inbox.Expect(run, []uint64{1, 2, 3})
+	other := inbox.Expect(run, []uint64{3, 4})
+	out, err := r.q.Enqueue(t.Context(), r.pool, &Wave{Run: run, ID: 1, Tasks: tasks(3), Common: []byte("c"), Slot: -1, Window: 20 * time.Second, Inbox: inbox.ID()})
+	require.NoError(t, err)
+	g.done(1, 2)
+	r.eventually("two are settled", func() bool {
+		s, err := r.q.Stats(t.Context(), r.pool)
+		return err == nil && s.Outbox == 2
+	})
+	select {
+	case <-want.Done():
+		t.Fatal("one is missing")
+	default:
+	}
+	g.done(3)
+	r.eventually("the wave is done", func() bool {
+		select {
+		case <-want.Done():
+			return true
+		default:
+			return false
+		}
+	})
+	got, err := r.q.CloseWindow(t.Context(), r.pool, out.Slot, run, 1, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, got, 3)
+	other.Cancel()
+	want.Cancel()
+	require.Empty(t, inbox.expected)
+	require.Empty(t, r.delivered(run), "nothing was pushed")
+}
+
+func TestExpectations(t *testing.T) {
+	q, err := New(redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}), Options{Namespace: "n"})
+	require.NoError(t, err)
+	i := q.NewInbox()
+	isDone := func(e *Expectation) bool {
+		select {
+		case <-e.Done():
+			return true
+		default:
+			return false
+		}
+	}
+	require.True(t, isDone(i.Expect("run", nil)), "nothing to wait for")
+	twice := i.Expect("run", []uint64{7, 7})
+	both := i.Expect("run", []uint64{7, 8})
+	i.heard("", true)
+	i.heard("run", false)
+	i.heard("run x,7", false)
+	i.heard("other 7,8", false)
+	require.False(t, isDone(twice))
+	i.heard("run 7,9", false)
+	require.True(t, isDone(twice))
+	require.False(t, isDone(both))
+	both.Arrived(8)
+	both.Arrived(8)
+	require.True(t, isDone(both))
+	both.Cancel()
+	left := i.Expect("run", []uint64{1})
+	left.Cancel()
+	left.Cancel()
+	i.heard("run 1", false)
+	require.False(t, isDone(left))
+	require.Empty(t, i.expected)
+	require.NoError(t, i.Stop())
 }

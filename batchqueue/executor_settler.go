@@ -20,6 +20,10 @@ const (
 	retryFirst = 20 * time.Millisecond
 	retryMost  = 2 * time.Second
 
+	// settleBacklog is how many settlements may wait in a slot before nothing more is
+	// claimed there: permits are free again before the settlement is.
+	settleBacklog = 5 * settleCount
+
 	// refusedMost is how many settlements that Redis refuses one by one a slot may have
 	// before nothing more is claimed there.
 	refusedMost = 1000
@@ -31,8 +35,8 @@ const (
 //
 // Nothing is dropped: while Redis does not answer, the same group is sent again with
 // back-off, long after the lease has ended, because only the reply says whose the claim
-// is. What waits is bounded by the claims held, and no claim is made in a slot that
-// does not take settlements.
+// is. What waits is bounded: nothing is claimed in a slot that does not take
+// settlements, or takes them too slowly.
 type settler struct {
 	pool  string
 	store slotStore
@@ -237,15 +241,22 @@ func (s *settler) stuck(slot int) bool {
 	return q != nil && (q.failing > 0 || q.refused > refusedMost)
 }
 
-// unsettled counts what Redis has not confirmed.
-func (s *settler) unsettled() (waiting, flights int) {
+// behind says whether the slot takes settlements more slowly than they come.
+func (s *settler) behind(slot int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := s.queues[slot]
+	return q != nil && len(q.waiting) > settleBacklog
+}
+
+// waiting counts what was not sent yet.
+func (s *settler) waiting() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, q := range s.queues {
-		waiting += len(q.waiting)
-		flights += q.flights
+		n += len(q.waiting)
 	}
-	return waiting, flights
+	return n
 }
 
 // drain waits until everything that was added is settled, or ctx ends: then the rest is

@@ -139,10 +139,9 @@ func (e *Executor) leaveHouse(ctx context.Context) {
 // depart drops leases and presence, so that what could not be settled is reclaimed at
 // once.
 func (e *Executor) depart(ctx context.Context) {
-	waiting, _ := e.settler.unsettled()
 	if left := e.table.size(); left > 0 {
 		e.log.Error("slipstream: executor stops without having settled all", "pool", e.pool, "executor", e.id,
-			"tasks", left, "waiting", waiting)
+			"tasks", left)
 	}
 	for slot := range e.maxSlots() {
 		if err := e.store.dropLease(ctx, e.pool, slot, e.id); err != nil {

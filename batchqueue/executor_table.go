@@ -131,8 +131,8 @@ func (t *table) drop(c *claim) {
 	}
 }
 
-// requestCancel tells the claim's handler to stop, and says whether it is news.
-func (t *table) requestCancel(ref claimRef) (*claim, bool) {
+// requestCancel tells the claim's handler to stop.
+func (t *table) requestCancel(ref claimRef) {
 	t.mu.Lock()
 	c := t.claims[ref.slot][ref]
 	if c == nil && len(t.strays) < maxStrays {
@@ -146,7 +146,6 @@ func (t *table) requestCancel(ref claimRef) (*claim, bool) {
 	if news {
 		c.cancel(ErrCanceled)
 	}
-	return c, news
 }
 
 func (t *table) forgetStrays() {

@@ -276,16 +276,6 @@ func (f *fakeRedis) steal(slot int, number uint64, executor string) {
 	}
 }
 
-func (f *fakeRedis) leader(slot int) string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s := f.slot(slot)
-	if f.now().After(s.leads) {
-		return ""
-	}
-	return s.leader
-}
-
 // publish is called with the lock held.
 func (f *fakeRedis) publish(channel, payload string) {
 	for l := range f.listeners {

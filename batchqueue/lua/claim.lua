@@ -18,9 +18,9 @@ local entries, bytes, more = {}, 0, false
 
 local function read_group(lane, type, n)
   local stream = stream_key(lane, type)
+  if redis.call('EXISTS', stream) == 0 then return {} end
   local r = redis.pcall('XREADGROUP', 'GROUP', GROUP, executor, 'COUNT', n, 'STREAMS', stream, '>')
   if r and r.err then
-    if redis.call('EXISTS', stream) == 0 then return {} end
     redis.call('XGROUP', 'CREATE', stream, GROUP, '0')
     r = redis.call('XREADGROUP', 'GROUP', GROUP, executor, 'COUNT', n, 'STREAMS', stream, '>')
   end

@@ -23,20 +23,21 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- big-endian unsigned integers; the struct library is not everywhere
-local function pack_int(v, bytes)
-  local out = {}
-  for i = bytes, 1, -1 do
-    out[i] = string.char(v % 256)
-    v = math.floor(v / 256)
-  end
-  return table.concat(out)
+-- Big-endian unsigned integers; the struct library is not everywhere.
+local floor, char = math.floor, string.char
+
+local function pack_place(index, ms, seq)
+  return char(floor(index / 256) % 256, index % 256,
+    floor(ms / 1099511627776) % 256, floor(ms / 4294967296) % 256, floor(ms / 16777216) % 256,
+    floor(ms / 65536) % 256, floor(ms / 256) % 256, ms % 256,
+    floor(seq / 16777216) % 256, floor(seq / 65536) % 256, floor(seq / 256) % 256, seq % 256)
 end
 
-local function unpack_int(s, from, to)
-  local v = 0
-  for i = from, to do v = v * 256 + string.byte(s, i) end
-  return v
+local function unpack_place(r)
+  local i1, i2, a, b, c, d, e, f, g, h, i, j = string.byte(r, 11, 22)
+  return i1 * 256 + i2,
+    ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f,
+    ((g * 256 + h) * 256 + i) * 256 + j
 end
 
 -- Types are numbered per slot, in the order they were first seen.
@@ -67,41 +68,40 @@ end
 local chunks = {}
 
 local function chunk_of(run, n)
-  local field = 't' .. math.floor((n - 1) / PER)
+  local field = 't' .. floor((n - 1) / PER)
   local id = run .. '\0' .. field
   local c = chunks[id]
   if not c then
-    local raw = redis.call('HGET', run_key(run), field) or ''
-    c = { run = run, field = field, dirty = false }
-    for i = 1, #raw, WIDTH do c[#c + 1] = string.sub(raw, i, i + WIDTH - 1) end
+    c = { run = run, field = field, raw = redis.call('HGET', run_key(run), field) or '', dirty = false }
     chunks[id] = c
   end
-  return c
+  return c, (n - 1) % PER * WIDTH
 end
 
 -- record returns state, fingerprint, lane, type, entry id; nil if the number is unknown
 local function record(run, n)
-  local r = chunk_of(run, n)[(n - 1) % PER + 1]
-  if not r or r == BLANK then return nil end
-  local id = string.format('%.0f-%.0f', unpack_int(r, 13, 18), unpack_int(r, 19, 22))
-  return string.sub(r, 1, 1), string.sub(r, 2, 9), string.sub(r, 10, 10), type_name(unpack_int(r, 11, 12)), id
+  local c, at = chunk_of(run, n)
+  local r = string.sub(c.raw, at + 1, at + WIDTH)
+  if r == '' or r == BLANK then return nil end
+  local index, ms, seq = unpack_place(r)
+  return string.sub(r, 1, 1), string.sub(r, 2, 9), string.sub(r, 10, 10), type_name(index),
+    string.format('%.0f-%.0f', ms, seq)
+end
+
+local function splice(run, n, bytes)
+  local c, at = chunk_of(run, n)
+  if #c.raw < at then c.raw = c.raw .. string.rep('\0', at - #c.raw) end
+  c.raw = string.sub(c.raw, 1, at) .. bytes .. string.sub(c.raw, at + #bytes + 1)
+  c.dirty = true
 end
 
 local function write(run, n, state, fingerprint, lane, type, id)
-  local c, i = chunk_of(run, n), (n - 1) % PER + 1
-  while #c < i - 1 do c[#c + 1] = BLANK end
   local ms, seq = string.match(id or '0-0', '(%d+)-(%d+)')
-  c[i] = state .. fingerprint .. lane .. pack_int(type_index(type), 2)
-    .. pack_int(tonumber(ms), 6) .. pack_int(tonumber(seq), 4)
-  c.dirty = true
+  splice(run, n, state .. fingerprint .. lane .. pack_place(type_index(type), tonumber(ms), tonumber(seq)))
 end
 
 -- set_state changes the state and nothing else
-local function set_state(run, n, state)
-  local c, i = chunk_of(run, n), (n - 1) % PER + 1
-  c[i] = state .. string.sub(c[i], 2)
-  c.dirty = true
-end
+local function set_state(run, n, state) splice(run, n, state) end
 
 local opened = {}
 local function add_open(run, delta) opened[run] = (opened[run] or 0) + delta end
@@ -201,7 +201,7 @@ end
 local function flush()
   fill_boxes()
   for _, c in pairs(chunks) do
-    if c.dirty then redis.call('HSET', run_key(c.run), c.field, table.concat(c)) end
+    if c.dirty then redis.call('HSET', run_key(c.run), c.field, c.raw) end
   end
   for run, delta in pairs(opened) do
     local key = run_key(run)

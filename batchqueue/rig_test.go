@@ -1,0 +1,158 @@
+package batchqueue
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/slipstream-go/slipstream/internal/redistest"
+)
+
+// rig is a pool on a real Redis, with executors and a mailbox for delivered outcomes.
+type rig struct {
+	*testing.T
+	server *redistest.Server
+	rdb    *redis.Client
+	q      *Queue
+	pool   string
+
+	mu    sync.Mutex
+	mail  map[string]map[uint64]Outcome // protected by mu: by run and number
+	twice []string                      // protected by mu: outcomes that came twice
+}
+
+// newRig has leases of a second, the least there is, so that losses are quick.
+func newRig(t *testing.T, slots int) *rig {
+	t.Helper()
+	leaks := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, leaks) })
+	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "no")
+	r := &rig{T: t, server: server, rdb: server.Client(), pool: "pool", mail: make(map[string]map[uint64]Outcome)}
+	r.q = r.queue(r.rdb, slots)
+	return r
+}
+
+func (r *rig) queue(rdb redis.UniversalClient, slots int) *Queue {
+	r.Helper()
+	q, err := New(rdb, Options{Namespace: "test", Slots: slots, Lease: minLease})
+	require.NoError(r, err)
+	return q
+}
+
+// deliver puts a batch into the mailbox.
+func (r *rig) deliver(_ context.Context, b *Batch) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mail[b.Run] == nil {
+		r.mail[b.Run] = make(map[uint64]Outcome)
+	}
+	for _, o := range b.Outcomes {
+		if _, known := r.mail[b.Run][o.Number]; known {
+			r.twice = append(r.twice, fmt.Sprintf("%s/%d", b.Run, o.Number))
+		}
+		r.mail[b.Run][o.Number] = o
+	}
+	return nil
+}
+
+func (r *rig) delivered(run string) map[uint64]Outcome {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.mail[run])
+}
+
+// awaitOutcome waits until the task's outcome was delivered.
+func (r *rig) awaitOutcome(run string, n uint64) Outcome {
+	r.Helper()
+	r.eventually(fmt.Sprintf("outcome %s/%d", run, n), func() bool {
+		_, ok := r.delivered(run)[n]
+		return ok
+	})
+	return r.delivered(run)[n]
+}
+
+// eventually waits for the condition, and returns how long that took.
+func (r *rig) eventually(what string, condition func() bool) time.Duration {
+	r.Helper()
+	began := time.Now()
+	redistest.Eventually(r, 30*time.Second, what, condition)
+	return time.Since(began)
+}
+
+// ready waits until the executors claim, listen and lead.
+func (r *rig) ready(es ...*Executor) {
+	r.Helper()
+	r.eventually("executors are ready", func() bool {
+		leads := 0
+		for _, e := range es {
+			s := e.Stats()
+			if s.Permits == 0 || len(s.Homes) == 0 {
+				return false
+			}
+			leads += len(s.Leads)
+		}
+		return leads > 0
+	})
+}
+
+func (r *rig) awaitCount(run string, n int) {
+	r.Helper()
+	r.eventually(fmt.Sprintf("%d outcomes of %s", n, run), func() bool { return len(r.delivered(run)) >= n })
+}
+
+// start starts an executor that is stopped when the test ends.
+func (r *rig) start(q *Queue, o ExecutorOptions) *Executor {
+	r.Helper()
+	o.Pool = r.pool
+	if o.Types == nil {
+		o.Types = []string{"A"}
+	}
+	if o.Handler == nil {
+		o.Handler = echo
+	}
+	if o.Deliver == nil {
+		o.Deliver = r.deliver
+	}
+	e, err := q.NewExecutor(o)
+	require.NoError(r, err)
+	require.NoError(r, e.Start(r.Context()))
+	r.Cleanup(func() { r.stop(e) })
+	return e
+}
+
+func (r *rig) stop(e *Executor) {
+	r.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	require.NoError(r, e.Stop(ctx))
+}
+
+func (r *rig) enqueue(run string, tasks ...Task) {
+	r.Helper()
+	out, err := r.q.Enqueue(r.Context(), r.pool, &Wave{Run: run, ID: tasks[0].Number, Tasks: tasks, Common: []byte("common"), Slot: -1})
+	require.NoError(r, err)
+	for _, a := range out.Answers {
+		require.NoError(r, a.Err)
+		require.Equal(r, AnswerQueued, a.State)
+	}
+}
+
+func tasks(n int) []Task {
+	out := make([]Task, n)
+	for i := range out {
+		out[i] = task(uint64(i + 1))
+	}
+	return out
+}
+
+// echo answers with the payload.
+func echo(_ context.Context, d *Delivery) Result {
+	return Result{Kind: KindCompleted, Payload: d.Payload}
+}
