@@ -67,7 +67,7 @@ func (b *bench) plain(t *testing.T, activity any, args ...any) (converter.Encode
 }
 
 // worker makes a worker with a host context that the SDK's test environment provides.
-func (b *bench) worker(t *testing.T, activity any) (*Worker, *host) {
+func (b *bench) worker(t testing.TB, activity any) (*Worker, *host) {
 	b.client.Logger = testLogger
 	b.client.Namespace = "namespace"
 	rt := NewRuntime(NewClient(&b.client), RuntimeOptions{MaxPayloadBytes: 1 << 16})
@@ -101,7 +101,7 @@ func (c *hostCatcher) InterceptActivity(ctx context.Context, next interceptor.Ac
 	return next
 }
 
-func (b *bench) delivery(t *testing.T, name string, args ...any) *batchqueue.Delivery {
+func (b *bench) delivery(t testing.TB, name string, args ...any) *batchqueue.Delivery {
 	input, err := converter.WithDataConverterSerializationContext(b.dc(),
 		converter.WorkflowSerializationContext{Namespace: "namespace", WorkflowID: "workflow"}).ToPayloads(args...)
 	require.NoError(t, err)

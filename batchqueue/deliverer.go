@@ -34,7 +34,7 @@ type deliverer struct {
 	failed    func(error)
 
 	mu     sync.Mutex
-	flying map[string]bool // protected by mu: runs with a sending under way
+	flying map[string]bool // protected by mu: runs that are being signalled
 	tries  map[string]int  // protected by mu: failed sendings in a row, by run
 }
 
@@ -102,11 +102,13 @@ func (d *deliverer) land(run string) {
 
 // send sends one batch and records what became of it.
 func (d *deliverer) send(ctx context.Context, b *Batch) {
-	defer d.land(b.Run)
 	limited, cancel := context.WithTimeout(ctx, sendMost)
 	began := time.Now()
 	err := d.deliver(limited, b)
 	cancel()
+	// Before the outcome is recorded, not after: from then on the run's next batch may be
+	// offered, and would be refused as one too many.
+	d.land(b.Run)
 	if ctx.Err() != nil && err != nil {
 		return // cut off: the next leader sends it again
 	}

@@ -142,6 +142,23 @@ func TestLostAcknowledgementIsRepeated(t *testing.T) {
 	})
 }
 
+// The run's next batch may be offered before the reply to the acknowledgement is here.
+func TestNextBatchOvertakesTheAcknowledgement(t *testing.T) {
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		l.rtt = time.Millisecond
+		l.slow = map[string]time.Duration{"acked": 100 * time.Millisecond}
+		g := newGate()
+		l.start(ExecutorOptions{Handler: g.handle})
+		l.enqueue(0, "run", tasks(2)...)
+		l.pass(2 * time.Second)
+		g.done(1)
+		l.pass(50 * time.Millisecond)
+		g.done(2)
+		took := l.until(time.Minute, "both outcomes", func() bool { return l.book.size() == 2 })
+		require.Less(t, took, 50*time.Millisecond)
+	})
+}
+
 // A sending that hangs is a failed one after a while, and does not hold up the stop.
 func TestHangingSending(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {

@@ -70,7 +70,8 @@ func (r *router) loseWave(ctx sdkworkflow.Context, calls []*call, err error) {
 	r.Next.GetLogger(ctx).Warn("[Slipstream] dispatch ended in an error, its calls stay open until the next ask",
 		"Calls", len(calls), "Error", err)
 	for _, c := range calls {
-		if c.phase == dispatching {
+		// A placed call that was dispatched again keeps its place: asks know where to look.
+		if c.phase == dispatching || c.phase == waiting {
 			c.phase = lost
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/slipstream-go/slipstream/internal/wire"
 )
 
-// phase is how far a call has come. It only moves forward, except between placed and
-// waiting.
+// phase is how far a call has come. It only moves forward, except among placed, waiting
+// and lost when a dispatch is repeated.
 type phase uint8
 
 const (
@@ -133,7 +133,7 @@ func (r *router) close(ctx sdkworkflow.Context, c *call) {
 	}
 	r.held.settled(c.Number, r.Next.GetInfo(ctx).GetCurrentHistoryLength())
 	c.watcher.leave(c)
-	c.Input, c.Canonical, c.args, c.settable = nil, nil, nil, nil
+	c.Input, c.Canonical, c.ctx, c.args, c.settable = nil, nil, nil, nil, nil
 }
 
 // watermark knows below which number all calls were settled by earlier, committed

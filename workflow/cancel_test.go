@@ -49,7 +49,8 @@ func TestCancelBeforeTheWaveLeaves(t *testing.T) {
 			cancel()
 			three := sdkworkflow.ExecuteActivity(cctx, "Echo", "made canceled")
 			ready := three.IsReady()
-			return fmt.Sprint(kind(ctx, one), " ", kind(ctx, two), " ", kind(ctx, three), " ", ready), nil
+			result := fmt.Sprint(kind(ctx, one), " ", kind(ctx, two), " ", kind(ctx, three), " ", ready)
+			return result, sdkworkflow.Sleep(ctx, time.Second) // whatever was started is done by then
 		})
 		require.NoError(t, err)
 		require.Equal(t, "canceled two canceled true", got)
@@ -65,7 +66,8 @@ func TestCancelOfAnEmptyWaveSendsNothing(t *testing.T) {
 		cctx, cancel := cancellable(ctx, true)
 		one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
 		cancel()
-		return kind(ctx, one), nil
+		result := kind(ctx, one)
+		return result, sdkworkflow.Sleep(ctx, time.Second)
 	})
 	require.NoError(t, err)
 	require.Equal(t, "canceled", got)
@@ -297,7 +299,8 @@ func TestCancelJustBeforeTheTail(t *testing.T) {
 		cctx, cancel := cancellable(ctx, false)
 		one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
 		sdkworkflow.Go(ctx, func(sdkworkflow.Context) { cancel() })
-		return kind(ctx, one), nil
+		result := kind(ctx, one)
+		return result, sdkworkflow.Sleep(ctx, time.Second)
 	})
 	require.NoError(t, err)
 	require.Equal(t, "canceled", got)

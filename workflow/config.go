@@ -16,7 +16,8 @@ type Config struct {
 	// way, and replay never asks.
 	Enabled func() bool
 	// Marks maps the marked activity types to the pool name of their mark, "" for the
-	// default pool. It is read once per run, at the live route decision.
+	// default pool. It is read once per run, at the live route decision, by many runs at
+	// a time: it must not change.
 	Marks map[string]string
 	// Dispatcher returns the ordinary half, nil while there is none (a replayer, a test
 	// environment, a disabled plugin). Recorded runs then answer their waves "plain".

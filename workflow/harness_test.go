@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
 	sdkactivity "go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
@@ -251,6 +252,7 @@ type raw struct {
 	interceptor.WorkerInterceptorBase
 	// Only touched by the workflow's dispatcher.
 	live      map[string]int
+	dropped   map[string]int    // outcomes, by reason
 	priority  temporal.Priority // of the workflow; the environment knows none
 	signalErr error             // of the router's signal handler; the environment would hide it
 }
@@ -300,6 +302,31 @@ func (in *rawInbound) HandleSignal(ctx sdkworkflow.Context, input *interceptor.H
 	return err
 }
 
+func (out *rawOutbound) GetMetricsHandler(ctx sdkworkflow.Context) client.MetricsHandler {
+	return drops{MetricsHandler: out.Next.GetMetricsHandler(ctx), raw: out.raw}
+}
+
+// drops counts the outcomes that the router drops.
+type drops struct {
+	client.MetricsHandler
+	raw    *raw
+	reason string
+}
+
+func (d drops) WithTags(tags map[string]string) client.MetricsHandler {
+	d.MetricsHandler, d.reason = d.MetricsHandler.WithTags(tags), tags["reason"]
+	return d
+}
+
+func (d drops) Counter(name string) client.MetricsCounter {
+	if name != "slipstream_outcomes_dropped" {
+		return d.MetricsHandler.Counter(name)
+	}
+	return d
+}
+
+func (d drops) Inc(n int64) { d.raw.dropped[d.reason] += int(n) }
+
 func (out *rawOutbound) GetInfo(ctx sdkworkflow.Context) *sdkworkflow.Info {
 	info := *out.Next.GetInfo(ctx)
 	info.Priority = out.raw.priority
@@ -334,7 +361,7 @@ func newBench(t *testing.T, change ...func(*workflow.Config)) *bench {
 func newBenchWith(t *testing.T, users []interceptor.WorkerInterceptor, change ...func(*workflow.Config)) *bench {
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
-	b := &bench{t: t, queue: &queue{t: t}, raw: &raw{live: map[string]int{}}}
+	b := &bench{t: t, queue: &queue{t: t}, raw: &raw{live: map[string]int{}, dropped: map[string]int{}}}
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.NewTextHandler(&b.log, nil))))
 	env := suite.NewTestWorkflowEnvironment()
 	b.TestWorkflowEnvironment = env

@@ -320,6 +320,8 @@ func (q *chaos) Dispatch(ctx context.Context, w *wire.Wave) ([]byte, error) {
 			a.State = wire.StateEarly
 		case !known && !w.Again && q.chance(0.05, "plain"):
 			a.State, a.Address = wire.StatePlain, -1
+		case !known && q.chance(0.05, "waiting"):
+			a.State, a.Address = wire.StateWaiting, -1
 		case !known && !once && q.chance(0.3, "done"):
 			q.tasks[id] = c
 			a.State, a.Outcome = wire.StateDone, q.outcome(id, c)

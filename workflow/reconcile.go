@@ -98,6 +98,7 @@ func (r *router) openCalls(match func(*call) bool) []*call {
 // two asks did not find.
 func (r *router) ask(ctx sdkworkflow.Context) {
 	if len(r.open) == 0 {
+		r.alarm.interval = 0
 		return
 	}
 	if r.alarm.asking {

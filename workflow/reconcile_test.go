@@ -246,6 +246,28 @@ func TestLostDispatch(t *testing.T) {
 	})
 }
 
+// A call that waited was certainly in no queue; once a repeated dispatch is lost, it is
+// not certain any more, and a call with one attempt must not be sent a third time.
+func TestLostDispatchOfAWaitingCall(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.tick()
+	b.queue.answer = func(*wire.Call) wire.Answer { return wire.Answer{State: wire.StateWaiting} }
+	b.queue.err = func(w *wire.Wave) error {
+		if w.Again {
+			return errors.New("the answer is lost")
+		}
+		return nil
+	}
+	b.queue.found = gone
+	_, err := b.run(once(sdkworkflow.ActivityOptions{RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 1}}))
+	var timeout *temporal.TimeoutError
+	require.ErrorAs(t, err, &timeout)
+	require.Len(t, b.queue.waves, 2)
+	require.Len(t, b.queue.asks, 2)
+	require.Equal(t, b.queue.identity(1).Fingerprint, b.queue.asks[0].Open[0].Call.Fingerprint)
+}
+
 // An answer "unsure" knows identity and address, but is asked for soon too.
 func TestUnsureAnswerIsAskedForSoon(t *testing.T) {
 	t.Parallel()

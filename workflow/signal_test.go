@@ -12,6 +12,7 @@ import (
 	sdkworkflow "go.temporal.io/sdk/workflow"
 
 	"github.com/slipstream-go/slipstream/internal/wire"
+	"github.com/slipstream-go/slipstream/workflow"
 )
 
 // twoCalls makes call 1 and, a minute later, call 2.
@@ -42,6 +43,7 @@ func TestCallsAreSettledOnce(t *testing.T) {
 	got, err := b.run(twoCalls)
 	require.NoError(t, err)
 	require.Equal(t, "first,second", got)
+	require.Equal(t, map[string]int{"settled": 4}, b.raw.dropped)
 }
 
 func TestTakenOutcomesSettleLikeSignals(t *testing.T) {
@@ -76,6 +78,7 @@ func TestForeignOutcomesAreDropped(t *testing.T) {
 	got, err := b.run(twoCalls)
 	require.NoError(t, err)
 	require.Equal(t, "right,too", got)
+	require.Equal(t, map[string]int{"mismatch": 2, "settled": 1}, b.raw.dropped)
 }
 
 func TestJunkSignalsHurtNobody(t *testing.T) {
@@ -100,6 +103,7 @@ func TestJunkSignalsHurtNobody(t *testing.T) {
 	got, err := b.run(twoCalls)
 	require.NoError(t, err)
 	require.Equal(t, "right,too", got)
+	require.Equal(t, map[string]int{"junk": 6}, b.raw.dropped)
 }
 
 func TestOtherSignalsPass(t *testing.T) {
@@ -149,6 +153,45 @@ func TestEarlyOutcomes(t *testing.T) {
 	require.Equal(t, "normal,early", got)
 	require.Len(t, b.queue.waves[1].Early, 2, "dispatch hears of all outcomes with that number")
 	require.Empty(t, b.queue.waves[0].Early)
+	require.Equal(t, map[string]int{"settled": 1}, b.raw.dropped, "the stranger goes with the call")
+}
+
+// What was kept for a call goes with it, however it ends.
+func TestEarlyOutcomeOfACallThatIsCancelled(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.after(time.Second, func() {
+		o := b.queue.done(1, "early")
+		o.Number = 2
+		b.signal(o, o, b.queue.done(1, "normal"))
+	})
+	_, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		if _, err := echoOnce(ctx); err != nil {
+			return "", err
+		}
+		cctx, cancel := cancellable(ctx, false)
+		two := sdkworkflow.ExecuteActivity(cctx, "Echo", "two")
+		cancel()
+		return kind(ctx, two), nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{"early": 1, "settled": 1}, b.raw.dropped, "a copy, and what was kept")
+}
+
+// A run that is plain keeps nothing.
+func TestOutcomesForAPlainRun(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(c *workflow.Config) { c.Enabled = nil })
+	o := wire.Outcome{Identity: wire.Identity{RunID: "r", Number: 1, Fingerprint: 1}, Kind: wire.KindCompleted}
+	b.after(time.Second, func() { b.signal(o) })
+	_, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		if _, err := echoOnce(ctx); err != nil {
+			return "", err
+		}
+		return "", sdkworkflow.Sleep(ctx, time.Minute)
+	})
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{"plain_run": 1}, b.raw.dropped)
 }
 
 // An outcome may also overtake the marker of its own dispatch.
