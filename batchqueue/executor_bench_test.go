@@ -3,6 +3,7 @@ package batchqueue
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,6 +12,44 @@ import (
 
 	"github.com/slipstream-go/slipstream/internal/redistest"
 )
+
+// BenchmarkHandlersInFlight reports the memory that a waiting handler costs, its own
+// goroutine's stack included.
+func BenchmarkHandlersInFlight(b *testing.B) {
+	const n = 100_000
+	for b.Loop() {
+		f := newFake(4)
+		release := make(chan struct{})
+		e, err := newExecutor(f.backend("e"), ExecutorOptions{Pool: f.pool, Types: []string{"A"}, Concurrency: n,
+			Deliver: func(context.Context, *Batch) error { return nil },
+			Handler: func(ctx context.Context, d *Delivery) Result {
+				<-release
+				return Result{Kind: KindCompleted}
+			}})
+		require.NoError(b, err)
+		payload := make([]byte, 200)
+		for slot := range 4 {
+			ts := make([]Task, n/4)
+			for i := range ts {
+				ts[i] = Task{Number: uint64(i + 1), Type: "A", Payload: payload, Options: TaskOptions{StartToClose: time.Hour, Heartbeat: time.Minute}}
+			}
+			f.enqueue(slot, fmt.Sprint("run", slot), ts...)
+		}
+		before := inUse()
+		require.NoError(b, e.Start(b.Context()))
+		redistest.Eventually(b, time.Minute, "all run", func() bool { return e.Stats().Running == n })
+		b.ReportMetric(float64(inUse()-before)/n, "B/handler")
+		close(release)
+		require.NoError(b, e.Stop(context.Background()))
+	}
+}
+
+func inUse() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse + m.StackInuse
+}
 
 // BenchmarkExecutors is enqueue, claim, handle, settle and deliver of no-op tasks of 200
 // bytes in waves of 1,000, by two executors in this process, as tasks per second.

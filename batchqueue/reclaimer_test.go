@@ -291,12 +291,54 @@ func TestMakingRoomGivesUpForAWhile(t *testing.T) {
 		require.Zero(t, g.starts(3), "room is being made")
 		l.pass(2 * time.Second)
 		require.Equal(t, 1, g.starts(3), "given up for now")
-		g.done(3)
-		g.done(1)
-		l.await(2)
+		l.enqueue(0, "quick", task(4))
+		l.pass(10 * time.Second)
+		require.Equal(t, 1, g.starts(4), "and works on meanwhile")
+		g.done(1, 3, 4)
+		l.await(3)
 		took := l.until(10*time.Minute, "the suspect runs", func() bool { return g.starts(2) == 1 })
 		require.LessOrEqual(t, took, aloneWaitFirst+sweepEvery)
 		g.done(2)
-		l.await(3)
+		l.await(4)
+	})
+}
+
+// Claims run side by side: what another one brings meanwhile keeps a suspect from
+// running, not from running later.
+func TestSuspectThatComesInCompanyIsGivenBack(t *testing.T) {
+	for range 10 {
+		inLab(t, 2, func(t *testing.T, l *lab) {
+			l.rtt = 10 * time.Millisecond
+			l.mu.Lock()
+			l.requeue(0, &fakeTask{d: Delivery{Pool: l.pool, Run: "run", Number: 1, Type: "A", Attempt: 5, losses: 4}})
+			l.mu.Unlock()
+			l.enqueue(1, "fine", task(2), task(3))
+			g := newGate()
+			l.startCold(ExecutorOptions{Handler: g.handle})
+			l.until(time.Minute, "something runs", func() bool { now, _ := g.runs(); return now > 0 })
+			l.pass(time.Second)
+			alone, others := g.starts(1), g.starts(2)+g.starts(3)
+			require.True(t, alone == 0 || others == 0, "%d and %d", alone, others)
+			g.done(1, 2, 3)
+			l.await(3)
+			require.Equal(t, 5, g.delivery(1).Attempt)
+		})
+	}
+}
+
+// A suspect that nobody knows of is found by an idle executor, whatever the order in
+// which it looks at its slots.
+func TestIdleExecutorFindsSuspectsInEverySlot(t *testing.T) {
+	inLab(t, 16, func(t *testing.T, l *lab) {
+		l.start(ExecutorOptions{})
+		l.pass(time.Minute)
+		for slot := range 16 {
+			l.mu.Lock()
+			l.listeners = make(map[*fakeListener]bool) // no bell
+			l.requeue(slot, &fakeTask{d: Delivery{Pool: l.pool, Run: "run", Number: uint64(slot), Type: "A", Attempt: 5, losses: 4}})
+			l.mu.Unlock()
+		}
+		took := l.until(time.Hour, "all outcomes", func() bool { return l.book.size() == 16 })
+		require.LessOrEqual(t, took, sweepEvery+fakeLease+16*idleAfter)
 	})
 }

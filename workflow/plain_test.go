@@ -141,7 +141,7 @@ func TestFallbackIsBounded(t *testing.T) {
 		left--
 		return wire.Answer{State: wire.StatePlain}
 	}
-	const calls = 1300
+	const calls = 620
 	running, most := 0, 0
 	b.SetOnActivityStartedListener(func(info *sdkactivity.Info, _ context.Context, _ converter.EncodedValues) {
 		if !info.IsLocalActivity {
@@ -183,7 +183,7 @@ func TestFallbackIsBounded(t *testing.T) {
 func TestWaitingCallsFollowThePlainOnes(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ length, calls, plain, hold int }{
-		"a hundred of many": {0, 700, 500, 400},
+		"a hundred of many": {0, 520, 500, 400},
 		"all of few":        {39_970, 20, 10, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
