@@ -22,6 +22,9 @@ const (
 	redisTimeout = 5 * time.Second
 	// markerBytes bounds the outcomes in one marker; one larger outcome is taken alone.
 	markerBytes = 512 << 10
+	// keptTaskTimeouts is for how many workflow task time-outs the queue keeps what it
+	// handed over, should the workflow task be lost (protocol T); two minutes at least.
+	keptTaskTimeouts = 10
 	// unknownSlot: the queue has to find the run's slot.
 	unknownSlot = -1
 )

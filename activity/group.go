@@ -53,6 +53,7 @@ func (d *dispatch) group(calls []int) error {
 				Common:    common,
 				HeldBelow: d.wave.HeldBelow,
 				Again:     d.wave.Again,
+				Retention: keptTaskTimeouts * d.wave.TaskTimeout,
 				Slot:      unknownSlot,
 			}}
 			groups[k] = g

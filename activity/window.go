@@ -23,6 +23,9 @@ type window struct {
 func (d *dispatch) openWindow() *window {
 	win := &window{expectations: map[*group]*batchqueue.Expectation{}}
 	length := d.r.o.Window
+	if limit := d.wave.TaskTimeout / 4; limit > 0 {
+		length = min(length, limit)
+	}
 	inbox := d.r.currentInbox()
 	if length <= 0 || inbox == nil || d.wave.NoWindow || len(d.wave.Calls) > maxWindowCalls || d.w == nil || !d.w.enterWindow() {
 		return win

@@ -142,6 +142,20 @@ func TestLostAcknowledgementIsRepeated(t *testing.T) {
 	})
 }
 
+// What this executor finished is delivered at once, should the bell be missed too.
+func TestOwnOutcomesNeedNoBell(t *testing.T) {
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		e := l.start(ExecutorOptions{})
+		l.pass(time.Second)
+		l.mu.Lock()
+		l.listeners = make(map[*fakeListener]bool)
+		l.mu.Unlock()
+		l.enqueue(0, "run", task(1))
+		e.claimer.look(0)
+		require.Zero(t, l.until(time.Minute, "outcome", func() bool { return l.book.size() == 1 }))
+	})
+}
+
 // The run's next batch may be offered before the reply to the acknowledgement is here.
 func TestNextBatchOvertakesTheAcknowledgement(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {

@@ -102,7 +102,7 @@ func (e *Executor) keepAudits() {
 			round.Add(1)
 			e.claimer.exclusive(slot, func() {
 				defer round.Done()
-				e.audit(slot)
+				_ = e.audit(slot) // the slot stays on the list
 			})
 		}
 		round.Wait()
@@ -114,14 +114,14 @@ func (e *Executor) auditSlots() []int {
 }
 
 // audit compares one slot. No claim of the slot may be under way.
-func (e *Executor) audit(slot int) {
+func (e *Executor) audit(slot int) error {
 	undo := e.audits.begin(slot)
 	before := e.table.runningIn(slot)
 	list, err := e.store.audit(e.ctx, e.pool, slot, e.id)
 	if err != nil {
 		undo()
 		e.fail(err)
-		return
+		return err
 	}
 	unknown, lost := e.table.compare(slot, before, list)
 	for _, c := range lost {
@@ -132,10 +132,11 @@ func (e *Executor) audit(slot int) {
 		if err := e.adopt(unknown); err != nil {
 			undo()
 			e.fail(err)
-			return
+			return err
 		}
 	}
 	e.audits.end(slot)
+	return nil
 }
 
 // adopt starts tasks that Redis gave to this executor and whose claim's reply never

@@ -201,7 +201,7 @@ func (e *Executor) leadHomes(ctx context.Context, best map[int]bool, changed boo
 		first, home := best[slot]
 		if !home || (changed && !first) {
 			delete(best, slot) // not again in this round: it is for the other one to take
-			e.endTerm(ctx, t, true)
+			e.tell(ctx, func(ctx context.Context) error { return e.endTerm(ctx, t, true) })
 		}
 	}
 	for slot := range best {
@@ -216,7 +216,7 @@ func (e *Executor) leadHomes(ctx context.Context, best map[int]bool, changed boo
 		case leads:
 			t.until = began.Add(e.lease)
 		case t != nil:
-			e.endTerm(ctx, t, false)
+			_ = e.endTerm(ctx, t, false)
 		}
 	}
 	return failed
@@ -228,7 +228,7 @@ func (e *Executor) endExpiredTerms() {
 	_, leads := e.house.slots()
 	for _, slot := range leads {
 		if t := e.house.term(slot); time.Now().After(t.until) {
-			e.endTerm(e.house.ctx, t, false)
+			_ = e.endTerm(e.house.ctx, t, false)
 		}
 	}
 }

@@ -23,7 +23,7 @@ func (e *Executor) keepLease() {
 			}
 			if !known {
 				known = true
-				e.tellOthers(e.ctx)
+				e.tell(e.ctx, e.ringOthers)
 			}
 			retry.reset()
 			last = began
@@ -77,11 +77,9 @@ func (e *Executor) presence() presence {
 	return p
 }
 
-// tellOthers makes the pool's executors look who is there.
-func (e *Executor) tellOthers(ctx context.Context) {
-	if err := e.ring(ctx, e.keys.configBell(e.pool), ""); err != nil {
-		e.fail(err)
-	}
+// ringOthers makes the pool's executors look who is there.
+func (e *Executor) ringOthers(ctx context.Context) error {
+	return e.ring(ctx, e.keys.configBell(e.pool), "")
 }
 
 // readClock learns Redis's clock, to half a round trip.

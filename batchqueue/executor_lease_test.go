@@ -175,7 +175,7 @@ func TestClaimsWhoseReplyWasLostAreAdopted(t *testing.T) {
 		})
 		l.enqueue(0, "run", tasks(4)...)
 		took := l.until(time.Minute, "all run", func() bool { now, _ := g.runs(); return now == 4 })
-		require.Less(t, took, fakeLease)
+		require.Less(t, took, fakeLease/5, "an error makes it look soon")
 		require.Equal(t, uint64(4), e.Stats().Adopted)
 		require.Equal(t, 1, g.delivery(1).Attempt)
 		g.done(1, 2, 3, 4)

@@ -2,6 +2,7 @@ package batchqueue
 
 import (
 	"context"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,6 +133,24 @@ func TestHeartbeatDetailsTravelWithTheLease(t *testing.T) {
 		require.Equal(t, []byte{0xe7, 3}, g.delivery(1).Heartbeat)
 		g.done(1)
 		l.await(1)
+	})
+}
+
+// A handler that ends its goroutine leaves its permit free and its task to the time-out.
+func TestHandlerThatEndsItsGoroutine(t *testing.T) {
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		e := l.start(ExecutorOptions{Concurrency: 1, Handler: func(ctx context.Context, d *Delivery) Result {
+			if d.Number == 1 {
+				runtime.Goexit()
+			}
+			return echo(ctx, d)
+		}})
+		l.enqueue(0, "run", with(1, TaskOptions{StartToClose: time.Minute, Retry: once}), task(2))
+		took := l.until(time.Minute, "the next task runs", func() bool { return l.book.size() == 1 })
+		require.Zero(t, took)
+		require.Zero(t, e.Stats().Running)
+		l.await(2)
+		require.Equal(t, KindStartToClose, l.one("run", 1).Kind)
 	})
 }
 

@@ -14,10 +14,9 @@ func (e *Executor) run(c *claim) {
 }
 
 func (e *Executor) handle(c *claim) {
-	// Deferred, so that a handler that ends its goroutine frees its permit too. Its
-	// outcome is then a time-out: nothing else is known of it.
+	// Deferred, so that a handler that ends its goroutine frees its permit too. Its alarm
+	// stays: the outcome is a time-out, nothing else is known of it.
 	defer func() {
-		e.alarms.remove(c)
 		c.free()
 		e.stats.running.Add(-1)
 		e.claimer.returned(c.d.slot, c.d.losses)
@@ -25,6 +24,7 @@ func (e *Executor) handle(c *claim) {
 	e.obs.Started(c.d)
 	r := e.opts.Handler(c.ctx, c.d)
 	now := time.Now()
+	e.alarms.remove(c)
 	e.obs.Returned(c.d, r, now.Sub(c.started))
 	first, canceled := e.table.report(c)
 	if !first {

@@ -55,7 +55,9 @@ func (e *Executor) Stop(ctx context.Context) error {
 		e.interrupt(ctx, returned)
 	}
 	for _, slot := range e.auditSlots() {
-		e.audit(slot) // nobody claims any more: unknown claims are released
+		if e.audit(slot) != nil { // nobody claims any more: unknown claims are released
+			break // each call to a Redis that hangs takes long
+		}
 	}
 	flush, cancelFlush := context.WithTimeout(context.WithoutCancel(ctx), e.lease)
 	defer cancelFlush()
@@ -122,17 +124,18 @@ func (e *Executor) interrupt(ctx context.Context, returned <-chan struct{}) {
 // leaveHouse tells the others to go on without this executor, hands over what it leads
 // and stops listening.
 func (e *Executor) leaveHouse(ctx context.Context) {
-	if err := e.store.present(ctx, e.pool, e.presence(), e.lease); err != nil {
+	home, _ := e.house.slots()
+	told := e.tell(ctx,
+		func(ctx context.Context) error { return e.store.present(ctx, e.pool, e.presence(), e.lease) },
+		e.ringOthers,
+	)
+	if err := e.endTerms(ctx, told); err != nil {
 		e.fail(err)
+	} else if told {
+		e.tell(ctx, func(ctx context.Context) error { return e.store.homePermits(ctx, e.pool, home, e.id, 0, 0) })
 	}
-	e.tellOthers(ctx)
-	e.endTerms(ctx)
 	if err := e.bells.close(); err != nil {
 		e.log.Debug("slipstream: closing the bells", "pool", e.pool, "executor", e.id, "error", err)
-	}
-	home, _ := e.house.slots()
-	if err := e.store.homePermits(ctx, e.pool, home, e.id, 0, 0); err != nil {
-		e.fail(err)
 	}
 }
 
@@ -143,14 +146,29 @@ func (e *Executor) depart(ctx context.Context) {
 		e.log.Error("slipstream: executor stops without having settled all", "pool", e.pool, "executor", e.id,
 			"tasks", left)
 	}
-	for slot := range e.maxSlots() {
-		if err := e.store.dropLease(ctx, e.pool, slot, e.id); err != nil {
+	e.tell(ctx,
+		func(ctx context.Context) error {
+			for slot := range e.maxSlots() {
+				if err := e.store.dropLease(ctx, e.pool, slot, e.id); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		func(ctx context.Context) error { return e.store.absent(ctx, e.pool, e.id) },
+		e.ringOthers,
+	)
+}
+
+// tell makes the calls until one fails, and says whether none did: without Redis there
+// is nobody to tell, keys end by themselves, and each call to a Redis that hangs takes
+// long.
+func (e *Executor) tell(ctx context.Context, calls ...func(context.Context) error) bool {
+	for _, call := range calls {
+		if err := call(ctx); err != nil {
 			e.fail(err)
-			break
+			return false
 		}
 	}
-	if err := e.store.absent(ctx, e.pool, e.id); err != nil {
-		e.fail(err)
-	}
-	e.tellOthers(ctx)
+	return true
 }

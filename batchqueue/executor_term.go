@@ -2,6 +2,9 @@ package batchqueue
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -59,7 +62,7 @@ func (e *Executor) beginTerm(slot int, until time.Time) {
 }
 
 // endTerm stops leading. With resign the slot is free for others at once.
-func (e *Executor) endTerm(ctx context.Context, t *term, resign bool) {
+func (e *Executor) endTerm(ctx context.Context, t *term, resign bool) error {
 	e.house.mu.Lock()
 	delete(e.house.terms, t.slot)
 	e.house.mu.Unlock()
@@ -68,26 +71,24 @@ func (e *Executor) endTerm(ctx context.Context, t *term, resign bool) {
 	t.wg.Wait()
 	timer.Stop()
 	t.cut()
-	if resign {
-		if err := e.store.resign(ctx, e.pool, t.slot, e.id); err != nil {
-			e.fail(err)
-		}
+	if !resign {
+		return nil
 	}
+	return e.store.resign(ctx, e.pool, t.slot, e.id)
 }
 
-// endTerms resigns from everything.
-func (e *Executor) endTerms(ctx context.Context) {
+// endTerms stops leading everything.
+func (e *Executor) endTerms(ctx context.Context, resign bool) error {
 	e.house.mu.Lock()
-	terms := make([]*term, 0, len(e.house.terms))
-	for _, t := range e.house.terms {
-		terms = append(terms, t)
-	}
+	terms := slices.Collect(maps.Values(e.house.terms))
 	e.house.mu.Unlock()
+	errs := make([]error, len(terms))
 	var wg sync.WaitGroup
-	for _, t := range terms {
-		wg.Go(func() { e.endTerm(ctx, t, true) })
+	for i, t := range terms {
+		wg.Go(func() { errs[i] = e.endTerm(ctx, t, resign) })
 	}
 	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // moveDue moves what is due when it is due: delayed tasks, deadlines of waiting ones,

@@ -436,7 +436,7 @@ func (f *fakeRedis) settleLocked(slot int, x *settlement) settleReply {
 
 func (f *fakeRedis) requeue(slot int, t *fakeTask) {
 	s := f.slot(slot)
-	t.d.AttemptScheduledAt = f.now()
+	t.d.AttemptScheduledAt, t.d.slot = f.now(), slot
 	if suspectLevel(t.d.losses) >= 0 {
 		s.suspects = append(s.suspects, t)
 	} else {

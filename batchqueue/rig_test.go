@@ -22,26 +22,33 @@ type rig struct {
 	rdb    *redis.Client
 	q      *Queue
 	pool   string
+	lease  time.Duration
 
 	mu    sync.Mutex
 	mail  map[string]map[uint64]Outcome // protected by mu: by run and number
 	twice []string                      // protected by mu: outcomes that came twice
 }
 
-// newRig has leases of a second, the least there is, so that losses are quick.
-func newRig(t *testing.T, slots int) *rig {
+// A lease that tests wait for is short. One that must not be waited for is long, so that
+// a slow machine does not look like a slow executor.
+const (
+	shortLease = time.Second
+	longLease  = 30 * time.Second
+)
+
+func newRig(t *testing.T, slots int, lease time.Duration) *rig {
 	t.Helper()
 	leaks := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, leaks) })
 	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "no")
-	r := &rig{T: t, server: server, rdb: server.Client(), pool: "pool", mail: make(map[string]map[uint64]Outcome)}
+	r := &rig{T: t, server: server, rdb: server.Client(), pool: "pool", lease: lease, mail: make(map[string]map[uint64]Outcome)}
 	r.q = r.queue(r.rdb, slots)
 	return r
 }
 
 func (r *rig) queue(rdb redis.UniversalClient, slots int) *Queue {
 	r.Helper()
-	q, err := New(rdb, Options{Namespace: "test", Slots: slots, Lease: minLease})
+	q, err := New(rdb, Options{Namespace: "test", Slots: slots, Lease: r.lease})
 	require.NoError(r, err)
 	return q
 }

@@ -61,6 +61,11 @@ type call struct {
 // identified reports whether outcomes can be matched against the call's full identity.
 func (c *call) identified() bool { return c.phase == placed || c.phase == waiting }
 
+// resting reports whether the call is open and no dispatch of it is under way.
+func (c *call) resting() bool {
+	return (c.phase == placed || c.phase == lost || c.phase == waiting) && !c.again
+}
+
 // once reports whether the call must never start twice.
 func (c *call) once() bool { return c.Options.Retry.GetMaximumAttempts() == 1 }
 

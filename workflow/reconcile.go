@@ -43,11 +43,12 @@ func (r *router) armSoon(ctx sdkworkflow.Context) {
 }
 
 // armFor has the run ask at the next regular time, or when the first deadline of these
-// calls has passed. Calls that are closed count for nothing.
+// calls has passed. Calls that are closed count for nothing, nor do calls whose dispatch
+// is under way: its end arms for them.
 func (r *router) armFor(ctx sdkworkflow.Context, calls []*call) {
 	var at time.Time
 	for _, c := range calls {
-		if c.phase == closed {
+		if !c.resting() {
 			continue
 		}
 		if at.IsZero() {
@@ -105,14 +106,14 @@ func (r *router) ask(ctx sdkworkflow.Context) {
 		r.armSoon(ctx)
 		return
 	}
-	calls := r.openCalls(func(c *call) bool { return (c.phase == placed || c.phase == lost) && !c.again })
+	calls := r.openCalls(func(c *call) bool { return c.resting() && c.phase != waiting })
 	if len(calls) > 0 {
 		r.askAbout(ctx, calls)
 	}
 	r.expire(ctx)
 	r.dispatchWaiting(ctx, fallbackBatch)
 	r.alarm.interval = min(2*r.alarm.interval, lastAsk)
-	r.armFor(ctx, r.openCalls(func(*call) bool { return true }))
+	r.armFor(ctx, r.openCalls((*call).resting))
 }
 
 func (r *router) askAbout(ctx sdkworkflow.Context, calls []*call) {
@@ -219,10 +220,7 @@ func (r *router) replace(ctx sdkworkflow.Context, gone []*call) {
 // nobody left who could report one.
 func (r *router) expire(ctx sdkworkflow.Context) {
 	now := r.Next.Now(ctx)
-	late := func(c *call) bool {
-		return (c.phase == placed || c.phase == lost || c.phase == waiting) && !c.again && c.overdue(now)
-	}
-	for _, c := range r.openCalls(late) {
+	for _, c := range r.openCalls(func(c *call) bool { return c.resting() && c.overdue(now) }) {
 		if c.phase == placed {
 			r.requestCancel(c)
 		}

@@ -125,6 +125,8 @@ func (r *router) wave(ctx sdkworkflow.Context, calls []*call) *wire.Wave {
 		Again:     calls[0].again,
 		Fallback:  min(len(calls), r.fallback.budget(length)),
 		NoWindow:  !sdkworkflow.AllHandlersFinished(ctx),
+
+		TaskTimeout: r.Next.GetInfo(ctx).WorkflowTaskTimeout,
 	}
 	r.fallback.reserved += wave.Fallback
 	now := r.Next.Now(ctx)

@@ -68,6 +68,9 @@ type Wave struct {
 	Fallback int
 	// NoWindow asks for an immediate return, without waiting for results.
 	NoWindow bool
+	// TaskTimeout is the run's workflow task time-out; 0 if unknown. Windows stay well
+	// below it, and what was handed over is kept for a multiple of it.
+	TaskTimeout time.Duration
 }
 
 // State is what dispatch or reconcile found for one call.
