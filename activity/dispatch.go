@@ -218,12 +218,10 @@ func (d *dispatch) note(g *group, i int, answer *batchqueue.Answer) bool {
 		a.State = wire.StateEarly
 	case batchqueue.AnswerDone:
 		d.done(i, answer.Outcome)
-	case batchqueue.AnswerRefused:
+	default:
 		if errors.Is(answer.Err, batchqueue.ErrFull) {
 			d.r.count("slipstream_redis_full", 1)
 		}
-		d.unsent = append(d.unsent, unsent{call: i})
-	default:
 		a.State = wire.StateUnsure
 		return false
 	}
@@ -241,6 +239,12 @@ func (d *dispatch) giveUp(g *group) {
 			d.unsent = append(d.unsent, u)
 		}
 	}
+}
+
+// room is what still fits into the marker. The one outcome that may be larger is one per
+// marker, not per pool: the server ends a run that records a larger one than its limit.
+func (d *dispatch) room() batchqueue.Room {
+	return batchqueue.Room{Bytes: markerBytes - d.taken, OneLarger: d.taken == 0}
 }
 
 func (d *dispatch) done(i int, o *batchqueue.Outcome) {

@@ -61,6 +61,7 @@ func newDesk(t *testing.T, o RuntimeOptions) *desk {
 	d.w = d.rt.Worker("instance")
 	d.w.settle()
 	close(d.w.announced)
+	d.w.begun.Store(true)
 	d.rt.workerStarted(context.Background())
 	t.Cleanup(func() { d.w.Stop(context.Background(), func(context.Context) {}) })
 	return d
@@ -186,8 +187,10 @@ func TestDispatchKeepsHeadersApart(t *testing.T) {
 	headers := make(chan string, 3)
 	d.executor(t, testQueue, []string{"A"}, func(del *batchqueue.Delivery) batchqueue.Result {
 		a, err := decodeAddress(del.Common)
-		if err == nil {
-			headers <- fmt.Sprint(del.Number, string(a.Header.GetFields()["k"].GetData()))
+		c, errCall := decodeCall(del.Payload)
+		if err == nil && errCall == nil {
+			header, _ := c.headerOr(a.Header)
+			headers <- fmt.Sprint(del.Number, string(header.GetFields()["k"].GetData()))
 		}
 		return completing(del)
 	})

@@ -28,6 +28,7 @@ const (
 	callActivityID   protowire.Number = 2
 	callInput        protowire.Number = 3
 	callNonRetryable protowire.Number = 4
+	callHeader       protowire.Number = 5
 
 	addressNamespace    protowire.Number = 2
 	addressWorkflowID   protowire.Number = 3
@@ -46,6 +47,8 @@ type call struct {
 	// NonRetryable are the error types of the retry policy, the one field of it that the
 	// queue cannot use.
 	NonRetryable []string
+	// Header is an encoded commonpb.Header where it differs from the wave's; nil where not.
+	Header []byte
 }
 
 // address is what all tasks of a wave share: a batchqueue.Wave's Common. It says where
@@ -59,6 +62,18 @@ type address struct {
 	Header       *commonpb.Header
 }
 
+// headerOr returns the call's own header, or the wave's.
+func (c *call) headerOr(wave *commonpb.Header) (*commonpb.Header, error) {
+	if c.Header == nil {
+		return wave, nil
+	}
+	own := &commonpb.Header{}
+	if err := proto.Unmarshal(c.Header, own); err != nil {
+		return nil, fmt.Errorf("decode header: %w", err)
+	}
+	return own, nil
+}
+
 func encodeCall(c *call) []byte {
 	b := appendVarint(make([]byte, 0, len(c.Input)+16), fieldVersion, envelopeVersion)
 	if c.ActivityID != "" {
@@ -69,6 +84,9 @@ func encodeCall(c *call) []byte {
 	}
 	for _, name := range c.NonRetryable {
 		b = appendString(b, callNonRetryable, name)
+	}
+	if c.Header != nil {
+		b = appendBytes(b, callHeader, c.Header)
 	}
 	return b
 }
@@ -83,6 +101,8 @@ func decodeCall(b []byte) (*call, error) {
 			c.Input = value
 		case callNonRetryable:
 			c.NonRetryable = append(c.NonRetryable, string(value))
+		case callHeader:
+			c.Header = value
 		}
 		return nil
 	})
@@ -100,12 +120,21 @@ func encodeAddress(a *address) ([]byte, error) {
 	b = appendString(b, addressWorkflowType, a.WorkflowType)
 	b = appendString(b, addressTaskQueue, a.TaskQueue)
 	if len(a.Header.GetFields()) > 0 {
-		// Deterministic, because equal waves should look equal in Redis.
-		header, err := proto.MarshalOptions{Deterministic: true}.Marshal(a.Header)
+		header, err := encodeHeader(a.Header)
 		if err != nil {
-			return nil, fmt.Errorf("encode header: %w", err)
+			return nil, err
 		}
 		b = appendBytes(b, addressHeader, header)
+	}
+	return b, nil
+}
+
+// encodeHeader is deterministic, because equal waves should look equal in Redis. No header
+// is not nil: it may differ from the wave's.
+func encodeHeader(h *commonpb.Header) ([]byte, error) {
+	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend([]byte{}, h)
+	if err != nil {
+		return nil, fmt.Errorf("encode header: %w", err)
 	}
 	return b, nil
 }

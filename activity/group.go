@@ -6,35 +6,35 @@ import (
 
 	commonpb "go.temporal.io/api/common/v1"
 	sdkactivity "go.temporal.io/sdk/activity"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
 	"github.com/slipstream-go/slipstream/internal/wire"
 )
 
-// group is the part of a wave that goes to one pool under one header: the queue's wave.
+// group is the part of a wave that goes to one pool: the queue's wave. Its calls share
+// the header of the first; one that differs (a tracer makes a span for each call) travels
+// with its task.
 type group struct {
 	pool    string
 	address int // in marker.Addresses
+	header  *commonpb.Header
 	calls   []int
 	queued  *batchqueue.Wave
 	awaited []uint64 // numbers whose outcomes the window waits for
 }
 
-// group deals the calls out to pools and headers.
+// group deals the calls out to pools.
 func (d *dispatch) group(calls []int) error {
-	type key struct {
-		pool   string
-		header *commonpb.Header
-	}
-	groups := map[key]*group{}
+	groups := map[string]*group{}
 	for _, i := range calls {
 		c := &d.wave.Calls[i]
 		var header *commonpb.Header
 		if i < len(d.wave.Headers) {
 			header = d.wave.Headers[i]
 		}
-		k := key{d.r.poolOf(d.w, d.info, c), header}
-		g := groups[k]
+		pool := d.r.poolOf(d.w, d.info, c)
+		g := groups[pool]
 		if g == nil {
 			common, err := encodeAddress(&address{
 				Namespace:    d.info.Namespace,
@@ -47,7 +47,7 @@ func (d *dispatch) group(calls []int) error {
 			if err != nil {
 				return err
 			}
-			g = &group{pool: k.pool, address: d.addressOf(k.pool), queued: &batchqueue.Wave{
+			g = &group{pool: pool, address: d.addressOf(pool), header: header, queued: &batchqueue.Wave{
 				Run:       d.marker.RunID,
 				ID:        c.Number, // a number belongs to one wave only
 				Common:    common,
@@ -56,10 +56,10 @@ func (d *dispatch) group(calls []int) error {
 				Retention: keptTaskTimeouts * d.wave.TaskTimeout,
 				Slot:      unknownSlot,
 			}}
-			groups[k] = g
+			groups[pool] = g
 			d.groups = append(d.groups, g)
 		}
-		task, err := d.task(i)
+		task, err := d.task(i, header, g.header)
 		if err != nil {
 			return err
 		}
@@ -93,7 +93,7 @@ func (r *Runtime) poolOf(w *Worker, info sdkactivity.Info, c *wire.Call) string 
 	return PoolName(taskQueue, c.Pool, build)
 }
 
-func (d *dispatch) task(i int) (batchqueue.Task, error) {
+func (d *dispatch) task(i int, header, shared *commonpb.Header) (batchqueue.Task, error) {
 	c, a := &d.wave.Calls[i], &d.marker.Answers[i]
 	input, err := payloadsBytes(c.Input)
 	if err != nil {
@@ -102,6 +102,11 @@ func (d *dispatch) task(i int) (batchqueue.Task, error) {
 	envelope := call{Input: input, NonRetryable: c.Options.Retry.GetNonRetryableErrorTypes()}
 	if c.ActivityID != strconv.FormatUint(c.Number, 10) {
 		envelope.ActivityID = c.ActivityID
+	}
+	if header != shared && !proto.Equal(header, shared) {
+		if envelope.Header, err = encodeHeader(header); err != nil {
+			return batchqueue.Task{}, err
+		}
 	}
 	identity := wire.Identity{RunID: d.marker.RunID, Number: c.Number, Fingerprint: a.Fingerprint}
 	retry := c.Options.Retry

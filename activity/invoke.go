@@ -152,7 +152,11 @@ func (v *invocation) execute(ctx context.Context) (output *commonpb.Payloads, er
 	}
 	ctx = context.WithValue(ctx, outboundKey, inner.outbound)
 
-	if ctx, err = v.w.rt.client.withHeader(ctx, v.address.Header); err != nil {
+	header, err := v.call.headerOr(v.address.Header)
+	if err != nil {
+		return nil, err
+	}
+	if ctx, err = v.w.rt.client.withHeader(ctx, header); err != nil {
 		return nil, err
 	}
 	in, err := payloadsFromBytes(v.call.Input)

@@ -88,7 +88,7 @@ func (r *Runtime) slotOf(ctx context.Context, pool, run string) (int, error) {
 }
 
 func (c *reconcile) ask(ctx context.Context, p place, calls []*wire.OpenCall) {
-	request := batchqueue.AskRequest{Run: p.run, MaxBytes: max(0, c.room)}
+	request := batchqueue.AskRequest{Run: p.run, Room: batchqueue.Room{Bytes: c.room, OneLarger: c.room == markerBytes}}
 	for _, o := range calls {
 		request.Open = append(request.Open, batchqueue.Identity{Number: o.Number, Fingerprint: o.Fingerprint})
 	}

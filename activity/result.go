@@ -33,11 +33,15 @@ func errResultPending(activityType string) error {
 	return temporal.NewNonRetryableApplicationError(message, ErrTypeResultPending, nil)
 }
 
+// markerOverhead is how far below the payload limit a result must stay: it shares a marker
+// or a signal with its identity, and the server ends a run whose marker is over the limit.
+const markerOverhead = 16 << 10
+
 // completed is the result of a handler that returned without error.
 func (v *invocation) completed(output *commonpb.Payloads) batchqueue.Result {
-	if size := proto.Size(output); size > v.w.rt.o.MaxPayloadBytes {
+	if size, limit := proto.Size(output), v.w.rt.o.MaxPayloadBytes-markerOverhead; size > limit {
 		v.w.logger.Error("Activity task postprocess error: "+payloadLimitMessage,
-			v.tags("PayloadSize", size, "PayloadSizeLimit", v.w.rt.o.MaxPayloadBytes)...)
+			v.tags("PayloadSize", size, "PayloadSizeLimit", limit)...)
 		return v.failed(payloadSizeError{})
 	}
 	payload, err := payloadsBytes(output)
@@ -66,7 +70,7 @@ func (v *invocation) failed(err error) batchqueue.Result {
 	if failure.GetApplicationFailureInfo().GetCategory() != enumspb.APPLICATION_ERROR_CATEGORY_BENIGN {
 		v.metrics.WithTags(map[string]string{"failure_reason": "ActivityError"}).Counter("temporal_activity_execution_failed").Inc(1)
 	}
-	if proto.Size(failure) > v.w.rt.o.MaxPayloadBytes {
+	if proto.Size(failure) > v.w.rt.o.MaxPayloadBytes-markerOverhead {
 		failure = truncatedFailure(failure)
 	}
 	result := batchqueue.Result{

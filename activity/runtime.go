@@ -118,6 +118,13 @@ func (r *Runtime) begin(ctx context.Context) *batchqueue.Inbox {
 	return r.inbox
 }
 
+// forget removes a worker that never started.
+func (r *Runtime) forget(w *Worker) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.workers, w.instance)
+}
+
 // workerStopped ends it with the last one.
 func (r *Runtime) workerStopped(w *Worker) {
 	r.mu.Lock()

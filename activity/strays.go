@@ -8,7 +8,7 @@ import (
 )
 
 // strays are tasks that may be in the queue although their calls went plain, because the
-// answer to their enqueue was lost. They are cancelled when Redis answers again. Best
+// answer to their enqueue was lost. They are discarded when Redis answers again. Best
 // effort: one that is forgotten runs twice, as an activity may, and its outcome is
 // dropped.
 type strays struct {
@@ -42,7 +42,7 @@ func (s *strays) cancel(ctx context.Context, q *batchqueue.Queue) {
 	s.tasks = nil
 	s.mu.Unlock()
 	for i, t := range tasks {
-		if err := q.Cancel(ctx, t.pool, t.slot, t.run, []batchqueue.Identity{t.identity}); err != nil {
+		if err := q.Discard(ctx, t.pool, t.slot, t.run, []batchqueue.Identity{t.identity}); err != nil {
 			for _, left := range tasks[i:] {
 				s.add(left)
 			}

@@ -112,7 +112,7 @@ func (d *dispatch) closeWindow(ctx context.Context, g *group) {
 	var outcomes []batchqueue.Outcome
 	var err error
 	for range 2 { // a repeated closing call gets the same answer
-		outcomes, err = d.r.queue.CloseWindow(ctx, g.pool, g.queued.Slot, d.marker.RunID, g.queued.ID, max(0, markerBytes-d.taken))
+		outcomes, err = d.r.queue.CloseWindow(ctx, g.pool, g.queued.Slot, d.marker.RunID, g.queued.ID, d.room())
 		if err == nil {
 			break
 		}

@@ -49,6 +49,7 @@ type Worker struct {
 	windows   atomic.Int32  // dispatches that wait for results
 	announced chan struct{} // closed once the types are announced
 	stopping  chan struct{} // closed when Stop begins
+	begun     atomic.Bool   // Start was called
 	once      sync.Once     // guards stopping and what follows
 
 	cancel    context.CancelFunc // ends the keeper
@@ -199,6 +200,7 @@ func (w *Worker) concurrency() (int, error) {
 // An error of ours says what to write; Redis being away is none, see keep.
 func (w *Worker) Start(ctx context.Context, register func(any, sdkactivity.RegisterOptions), next func(context.Context) error) error {
 	w.settle()
+	w.begun.Store(true)
 	w.rt.workerStarted(ctx)
 	if !w.needsExecutor() {
 		close(w.announced)
@@ -270,6 +272,10 @@ func (w *Worker) awaitHost(ctx context.Context, request *hostRequest) *host {
 // DrainTimeout; the rest is released, and others take it at once.
 func (w *Worker) Stop(ctx context.Context, next func(context.Context)) {
 	w.once.Do(func() {
+		if !w.begun.Load() {
+			w.rt.forget(w) // the SDK stops workers that never started, too
+			return
+		}
 		close(w.stopping)
 		if w.cancel != nil {
 			w.cancel()

@@ -15,14 +15,30 @@ type Identity struct {
 // closingAnswerKept is how long a repeated CloseWindow gets the same answer.
 const closingAnswerKept = time.Minute
 
-// CloseWindow ends the window that an Enqueue with Wave.Window opened: it takes every
-// finished outcome of the run, whichever wave made it, up to maxBytes (one larger
-// outcome is taken alone), and gives the rest to the Deliverer. Repeated within a
+// Room is how much a caller can take.
+type Room struct {
+	Bytes int
+	// OneLarger takes a single outcome that is larger than Bytes, alone: without it such an
+	// outcome is left to the Deliverer.
+	OneLarger bool
+}
+
+func (r Room) args() (bytes, larger int) {
+	if r.OneLarger {
+		larger = 1
+	}
+	return max(0, r.Bytes), larger
+}
+
+// CloseWindow ends the window that an Enqueue with Wave.Window opened: it takes finished
+// outcomes of the run, whichever wave made them, as room allows, and gives the rest to
+// the Deliverer. Repeated within a
 // minute it answers the same. On an error nothing is known: outcomes that were taken
 // stay readable (Enqueue and Ask answer them again), the window expires by itself.
-func (q *Queue) CloseWindow(ctx context.Context, pool string, slot int, run string, wave uint64, maxBytes int) ([]Outcome, error) {
+func (q *Queue) CloseWindow(ctx context.Context, pool string, slot int, run string, wave uint64, room Room) ([]Outcome, error) {
+	bytes, larger := room.args()
 	reply, err := q.scripts.one(ctx, q.rdb, takeScript, q.keys.slot(pool, slot),
-		encodeRun(run), wave, maxBytes, closingAnswerKept.Milliseconds())
+		encodeRun(run), wave, bytes, closingAnswerKept.Milliseconds(), larger)
 	if err != nil {
 		return nil, fmt.Errorf("close window %d of run %q in pool %q slot %d: %w", wave, run, pool, slot, unavailable(err))
 	}
@@ -36,8 +52,8 @@ type AskRequest struct {
 	// Redirect is a delivery address for the run's outcomes from now on; nil keeps the
 	// waves' own. Opaque.
 	Redirect []byte
-	// MaxBytes bounds the outcomes that are pulled.
-	MaxBytes int
+	// Room bounds the outcomes that are pulled.
+	Room Room
 }
 
 // AskReply answers it. Answers has one entry per identity, in order: AnswerQueued,
@@ -62,8 +78,9 @@ func (q *Queue) Ask(ctx context.Context, pool string, slot int, r AskRequest) (A
 	for _, id := range r.Open {
 		args = append(args, id.Number, fingerprintBytes(id.Fingerprint))
 	}
+	bytes, larger := r.Room.args()
 	cmds := q.scripts.run(ctx, q.rdb,
-		call{takeScript, key, []any{encodeRun(r.Run), "", r.MaxBytes, 0}},
+		call{takeScript, key, []any{encodeRun(r.Run), "", bytes, 0, larger}},
 		call{askScript, key, args})
 	taken, err := cmds[0].Result()
 	if err != nil {
@@ -100,10 +117,19 @@ func (q *Queue) Ask(ctx context.Context, pool string, slot int, r AskRequest) (A
 // their context canceled and are not retried; ended and unknown ones are left alone. The
 // outcomes are delivered as usual.
 func (q *Queue) Cancel(ctx context.Context, pool string, slot int, run string, tasks []Identity) error {
+	return q.cancel(ctx, pool, slot, run, tasks, encodeOutcome(&Outcome{Kind: KindCanceled, Retry: RetryCancelRequested}))
+}
+
+// Discard is Cancel for tasks that nobody waits for: no outcome is recorded. Should
+// somebody wait after all, an Ask answers AnswerNotHere.
+func (q *Queue) Discard(ctx context.Context, pool string, slot int, run string, tasks []Identity) error {
+	return q.cancel(ctx, pool, slot, run, tasks, nil)
+}
+
+func (q *Queue) cancel(ctx context.Context, pool string, slot int, run string, tasks []Identity, body []byte) error {
 	for len(tasks) > 0 {
 		n := min(len(tasks), chunkTasks)
-		args := []any{encodeRun(run), q.keys.executorBellPrefix(pool), q.keys.inboxPrefix(), slot,
-			encodeOutcome(&Outcome{Kind: KindCanceled, Retry: RetryCancelRequested})}
+		args := []any{encodeRun(run), q.keys.executorBellPrefix(pool), q.keys.inboxPrefix(), slot, body}
 		for _, t := range tasks[:n] {
 			args = append(args, t.Number, fingerprintBytes(t.Fingerprint))
 		}
@@ -115,15 +141,19 @@ func (q *Queue) Cancel(ctx context.Context, pool string, slot int, run string, t
 	return nil
 }
 
-// Forget removes the record of a run that is closed, with outcomes that were taken. A
-// run with open tasks is left alone; its record goes with its last task. Best effort:
-// what is not forgotten expires after its retention.
+// Forget removes the record of a run that is closed, with outcomes that were taken. The
+// tasks that it left open are abandoned: waiting ones never start, running ones have
+// their contexts canceled, and all of it stays parked for 15 minutes for a run that asks
+// after all. Best effort: what is not forgotten expires after its retention.
 func (q *Queue) Forget(ctx context.Context, pool string, slot int, run string) error {
-	_, err := q.scripts.one(ctx, q.rdb, forgetScript, q.keys.slot(pool, slot), encodeRun(run))
+	reply, err := q.scripts.one(ctx, q.rdb, forgetScript, q.keys.slot(pool, slot), encodeRun(run))
 	if err != nil {
 		return fmt.Errorf("forget run %q in pool %q slot %d: %w", run, pool, slot, unavailable(err))
 	}
-	return nil
+	if number(reply) == 1 {
+		return nil
+	}
+	return q.abandon(ctx, &Batch{Pool: pool, Slot: slot, Run: run})
 }
 
 func readOutcomes(reply any) ([]Outcome, error) {

@@ -61,9 +61,12 @@ func encodeCommon(c commonData) []byte {
 	return append(b, c.user...)
 }
 
+// errNoCommon: the run has trimmed the data of the task's wave.
+var errNoCommon = fmt.Errorf("common data is missing: %w", ErrInvalid)
+
 func decodeCommon(b []byte) (commonData, error) {
 	if len(b) == 0 {
-		return commonData{}, fmt.Errorf("common data is missing: %w", ErrInvalid)
+		return commonData{}, errNoCommon
 	}
 	if b[0] != formatVersion {
 		return commonData{}, errUnknownVersion(b[0])

@@ -118,14 +118,14 @@ func (b *bench) batches() []*Batch {
 
 func (b *bench) close(wave uint64) []Outcome {
 	b.Helper()
-	out, err := b.q.CloseWindow(b.ctx, b.pool, 0, run, wave, 1<<19)
+	out, err := b.q.CloseWindow(b.ctx, b.pool, 0, run, wave, Room{1 << 19, true})
 	require.NoError(b, err)
 	return out
 }
 
 func (b *bench) ask(tasks ...Task) AskReply {
 	b.Helper()
-	r := AskRequest{Run: run, MaxBytes: 1 << 19}
+	r := AskRequest{Run: run, Room: Room{1 << 19, true}}
 	for _, t := range tasks {
 		r.Open = append(r.Open, Identity{t.Number, t.Fingerprint})
 	}
@@ -450,6 +450,28 @@ var conformance = []struct {
 		require.Len(b, b.close(1), 1)
 		require.Len(b, b.batches()[0].Outcomes, 1)
 	}},
+	{"a closing without room for a larger one leaves it to the Deliverer", func(b *bench) {
+		b.enqueueWave(Wave{ID: 1, Tasks: []Task{task(1)}, Window: time.Minute})
+		b.settle(done(b.claim(1)[0]))
+		for _, room := range []Room{{0, false}, {10, false}} {
+			got, err := b.q.CloseWindow(b.ctx, b.pool, 0, run, 1, room)
+			require.NoError(b, err)
+			require.Empty(b, got)
+		}
+		require.Len(b, b.batches()[0].Outcomes, 1)
+	}},
+	{"a closed run's open tasks are stopped", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		d := b.claim(1)[0]
+		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
+		require.Empty(b, b.claim(10))
+		refs, err := b.q.extend(b.ctx, b.pool, []int{0}, "e1", time.Minute, nil)
+		require.NoError(b, err)
+		require.Equal(b, []claimRef{d.ref()}, refs, "its executor is told to stop")
+		require.Equal(b, "s", b.settle(again(d, 0)), "no retry: it is parked")
+		require.EqualValues(b, -1, min(b.due(), -1))
+		require.Empty(b, b.claim(10))
+	}},
 	{"a taken outcome is answered again when its workflow task was lost", func(b *bench) {
 		b.enqueueWave(Wave{ID: 1, Tasks: []Task{task(1)}, Window: time.Minute})
 		b.settle(done(b.claim(1)[0]))
@@ -481,6 +503,97 @@ var conformance = []struct {
 		second := b.batches()[0]
 		require.Equal(b, []uint64{3}, outcomeNumbers(second.Outcomes))
 		require.NotEqual(b, first.ID, second.ID)
+	}},
+	{"a late word on one batch does not end the next of the same size", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		d := b.claim(2)
+		b.settle(done(d[0]))
+		first := b.batches()[0]
+		require.NoError(b, b.q.acked(b.ctx, first))
+		b.settle(done(d[1]))
+		second := b.batches()[0]
+		require.NoError(b, b.q.acked(b.ctx, first))
+		require.NoError(b, b.q.retryBatch(b.ctx, second, 0))
+		require.Equal(b, second, b.batches()[0])
+	}},
+	{"a handler that is stopped with its abandoned run gives no outcome", func(b *bench) {
+		once := task(3)
+		once.Options.Retry.MaximumAttempts = 1
+		b.enqueue(task(1), task(2), once)
+		d := b.claim(3)
+		b.settle(done(d[0]))
+		require.NoError(b, b.q.abandon(b.ctx, b.batches()[0]))
+		for _, d := range d[1:] {
+			s := done(d)
+			s.outcome.Kind = KindCanceled
+			require.Equal(b, "s", b.settle(s))
+		}
+		b.ask(task(1), task(2), once)
+		require.Equal(b, []uint64{2}, numbers(b.claim(10)), "it runs for the run that asks; what may start once does not")
+	}},
+	{"discarded tasks have no outcome", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		d := b.claim(1)[0]
+		require.NoError(b, b.q.Discard(b.ctx, b.pool, 0, run, []Identity{{1, 101}, {2, 102}}))
+		require.Equal(b, "d", b.settle(done(d)))
+		require.Empty(b, b.claim(10))
+		require.Empty(b, b.batches())
+		require.Equal(b, []AnswerState{AnswerNotHere, AnswerNotHere}, states(b.ask(task(1), task(2)).Answers))
+	}},
+	{"a task below the watermark does not hold its run for ever", func(b *bench) {
+		var tasks []Task
+		for n := uint64(1); n <= 40; n++ {
+			tasks = append(tasks, task(n))
+		}
+		b.enqueue(tasks...)
+		d := b.claim(40)
+		var s []settlement
+		for _, d := range d[1:] {
+			s = append(s, done(d))
+		}
+		b.settle(s...)
+		require.NoError(b, b.q.acked(b.ctx, b.batches()[0]))
+		b.enqueueWave(Wave{ID: 41, Tasks: []Task{task(41)}, HeldBelow: 41, Common: []byte("new")})
+		require.Equal(b, "d", b.settle(done(d[0])), "its run gave it up")
+		b.settle(done(b.claim(1)[0]))
+		batch := b.batches()[0]
+		require.Equal(b, "new", string(batch.Common))
+		require.NoError(b, b.q.acked(b.ctx, batch))
+		ttl, err := b.q.rdb.PTTL(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+encodeRun(run)).Result()
+		require.NoError(b, err)
+		require.Positive(b, ttl)
+	}},
+	{"a suspect that a full claim left behind is claimed next", func(b *bench) {
+		var tasks []Task
+		for n := uint64(1); n <= 3; n++ {
+			t := task(n)
+			t.Payload = make([]byte, 700<<10)
+			tasks = append(tasks, t)
+		}
+		b.enqueue(tasks...)
+		for len(b.stats().Types) > 0 && b.stats().Depth() > 0 {
+			for _, d := range b.claim(3) {
+				s := again(d, 0)
+				s.losses = 2
+				b.settle(s)
+			}
+		}
+		b.dueUntil("all are due", func() bool { return b.stats().Depth() == 3 })
+		var got []uint64
+		for range 3 {
+			got = append(got, numbers(b.claim(10))...)
+		}
+		require.ElementsMatch(b, []uint64{1, 2, 3}, got)
+	}},
+	{"a late heartbeat leaves nothing", func(b *bench) {
+		b.enqueue(task(1))
+		d := b.claim(1)[0]
+		b.settle(done(d))
+		_, err := b.q.extend(b.ctx, b.pool, []int{0}, "e1", time.Minute, map[claimRef][]byte{d.ref(): []byte("late")})
+		require.NoError(b, err)
+		n, err := b.q.rdb.Exists(b.ctx, b.q.keys.slot(b.pool, 0)+suffixHeartbeats).Result()
+		require.NoError(b, err)
+		require.Zero(b, n)
 	}},
 	{"a new leader sends what its predecessor fixed", func(b *bench) {
 		lead := func(e string) bool {
@@ -550,7 +663,7 @@ var conformance = []struct {
 		require.Len(b, refs, 1, "the running one is told to stop")
 		b.settle(done(d[2]))
 		require.Empty(b, b.batches())
-		r := AskRequest{Run: run, MaxBytes: 1 << 19, Redirect: []byte("new address"), Open: []Identity{{1, 101}, {2, 102}, {3, 103}, {4, 104}}}
+		r := AskRequest{Run: run, Room: Room{1 << 19, true}, Redirect: []byte("new address"), Open: []Identity{{1, 101}, {2, 102}, {3, 103}, {4, 104}}}
 		reply, err := b.q.Ask(b.ctx, b.pool, 0, r)
 		require.NoError(b, err)
 		_ = reply

@@ -100,6 +100,29 @@ func TestFailedDeliveryIsRepeatedEqualWithBackOff(t *testing.T) {
 	})
 }
 
+func TestBackOffOfARunStartsAnewAfterASuccess(t *testing.T) {
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		failures, failed := 6, time.Time{}
+		l.book.answer = func(*Batch) error {
+			if failures > 0 {
+				failures--
+				failed = time.Now()
+				return errors.New("temporal is away")
+			}
+			return nil
+		}
+		l.start(ExecutorOptions{})
+		l.enqueue(0, "run", task(1))
+		l.await(1)
+		l.book.mu.Lock()
+		failures = 1
+		l.book.mu.Unlock()
+		l.enqueue(0, "run", task(2))
+		l.await(2)
+		require.LessOrEqual(t, time.Since(failed), resendFirst*11/10+time.Millisecond)
+	})
+}
+
 func TestGoneAndDeafRuns(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		l.book.answer = func(b *Batch) error {

@@ -177,12 +177,14 @@ func waitingDeadlines(tasks []Task) []any {
 func readAnswers(cmd *redis.Cmd, tasks []Task, answers []Answer) {
 	reply, err := cmd.Slice()
 	if err != nil {
-		state, err := AnswerUnsure, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		err := fmt.Errorf("%w: %w", ErrUnavailable, err)
 		if redis.HasErrorPrefix(cmd.Err(), "OOM") {
-			state, err = AnswerRefused, fmt.Errorf("%w: %w", ErrFull, cmd.Err())
+			// Not "refused": go-redis may have sent the call before, and only the reply of
+			// that one was lost.
+			err = fmt.Errorf("%w: %w", ErrFull, cmd.Err())
 		}
 		for i := range answers {
-			answers[i].State, answers[i].Err = state, err
+			answers[i].State, answers[i].Err = AnswerUnsure, err
 		}
 		return
 	}

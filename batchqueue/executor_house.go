@@ -2,6 +2,7 @@ package batchqueue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -88,7 +89,7 @@ func (e *Executor) keepHouse() {
 	fresh := false
 	for {
 		wait := e.lease / 3
-		if err := e.round(e.house.ctx, fresh); err == nil {
+		if err := e.round(e.ctx, fresh); err == nil {
 			retry.reset()
 		} else {
 			wait = retry.next()
@@ -114,7 +115,8 @@ func (e *Executor) keepHouse() {
 	}
 }
 
-// round brings configuration, homes, bells and terms up to date.
+// round brings configuration, homes, bells and terms up to date. ctx outlives the house:
+// a call that was cut off might lead a slot without anybody knowing.
 func (e *Executor) round(ctx context.Context, fresh bool) error {
 	h := &e.house
 	conf, err := e.config(ctx, e.pool, fresh)
@@ -192,34 +194,61 @@ func (e *Executor) sweep(slots int) {
 // tries, so that a slot is led whenever one is alive. When members come or go, it hands
 // over what another one comes first for, or it is no longer at home in.
 func (e *Executor) leadHomes(ctx context.Context, best map[int]bool, changed bool) error {
-	h := &e.house
-	h.mu.Lock()
-	terms := maps.Clone(h.terms)
-	h.mu.Unlock()
-	var failed error
-	for slot, t := range terms {
+	_, leads := e.house.slots()
+	var over []int
+	for _, slot := range leads {
 		first, home := best[slot]
 		if !home || (changed && !first) {
+			over = append(over, slot)
 			delete(best, slot) // not again in this round: it is for the other one to take
-			e.tell(ctx, func(ctx context.Context) error { return e.endTerm(ctx, t, true) })
 		}
 	}
-	for slot := range best {
-		began := time.Now()
-		leads, err := e.store.lead(ctx, e.pool, slot, e.id, e.lease)
-		t := h.term(slot)
-		switch {
-		case err != nil:
-			failed = err
-		case leads && t == nil:
-			e.beginTerm(slot, began.Add(e.lease))
-		case leads:
-			t.until = began.Add(e.lease)
-		case t != nil:
-			_ = e.endTerm(ctx, t, false)
-		}
+	e.tell(ctx, func(ctx context.Context) error { return e.endTerms(ctx, over, true) })
+	return sideBySide(slices.Collect(maps.Keys(best)), func(slot int) error { return e.leadSlot(ctx, slot) })
+}
+
+func (e *Executor) leadSlot(ctx context.Context, slot int) error {
+	began := time.Now()
+	leads, err := e.store.lead(ctx, e.pool, slot, e.id, e.lease)
+	t := e.house.term(slot)
+	switch {
+	case err != nil:
+		return err
+	case leads && t == nil:
+		e.beginTerm(slot, began.Add(e.lease))
+	case leads:
+		t.until = began.Add(e.lease)
+	case t != nil:
+		return e.endTerm(ctx, t, false)
 	}
-	return failed
+	return nil
+}
+
+// sideBySide calls f for every slot, some at a time: a pool may have a thousand slots,
+// and a round must be over before a lease is. It returns the errors.
+func sideBySide(slots []int, f func(slot int) error) error {
+	const atATime = 16
+	next := make(chan int)
+	errs := make(chan error, len(slots))
+	var wg sync.WaitGroup
+	for range min(atATime, len(slots)) {
+		wg.Go(func() {
+			for slot := range next {
+				errs <- f(slot)
+			}
+		})
+	}
+	for _, slot := range slots {
+		next <- slot
+	}
+	close(next)
+	wg.Wait()
+	close(errs)
+	var all []error
+	for err := range errs {
+		all = append(all, err)
+	}
+	return errors.Join(all...)
 }
 
 // endExpiredTerms ends terms that could not be renewed in time: a leader acts only while

@@ -38,6 +38,57 @@ func TestEverySlotHasOneLeaderAndTwoHomes(t *testing.T) {
 	})
 }
 
+// A round over very many slots must be over before the lease is, however far Redis is.
+func TestManySlotsFarAway(t *testing.T) {
+	inLab(t, 400, func(t *testing.T, l *lab) {
+		l.rtt = 30 * time.Millisecond
+		e := l.start(ExecutorOptions{})
+		l.pass(2 * fakeLease)
+		require.Len(t, e.Stats().Leads, 400)
+		before := l.count("resign")
+		l.pass(time.Minute)
+		require.Len(t, e.Stats().Leads, 400)
+		require.Equal(t, before, l.count("resign"))
+		l.enqueue(399, "run", task(1))
+		require.Less(t, l.until(time.Minute, "outcome", func() bool { return l.book.size() == 1 }), time.Second)
+	})
+}
+
+// Both are at home everywhere. Who came first does not keep all the work of leading.
+func TestLateComerGetsItsShareOfLeads(t *testing.T) {
+	inLab(t, 16, func(t *testing.T, l *lab) {
+		l.rtt = time.Millisecond
+		a := l.start(ExecutorOptions{ID: "a"})
+		l.pass(time.Second)
+		require.Len(t, a.Stats().Leads, 16)
+		b := l.start(ExecutorOptions{ID: "b"})
+		l.pass(time.Second)
+		require.Greater(t, len(b.Stats().Leads), 3)
+		require.Equal(t, 16, len(a.Stats().Leads)+len(b.Stats().Leads))
+	})
+}
+
+// While an executor drains, nobody counts on it: every slot has two homes without it.
+func TestDrainingExecutorIsNobodysHome(t *testing.T) {
+	inLab(t, 16, func(t *testing.T, l *lab) {
+		g := newGate()
+		a := l.start(ExecutorOptions{ID: "a", Handler: g.handle})
+		l.enqueue(0, "run", task(1))
+		synctest.Wait()
+		b, c := l.start(ExecutorOptions{ID: "b"}), l.start(ExecutorOptions{ID: "c"})
+		l.pass(fakeLease)
+		require.Less(t, len(b.Stats().Homes)+len(c.Stats().Homes), 32)
+		done := make(chan error)
+		go func() { done <- a.Stop(context.Background()) }()
+		l.pass(fakeLease)
+		require.Equal(t, 32, len(b.Stats().Homes)+len(c.Stats().Homes))
+		require.Equal(t, 1, a.Stats().Running)
+		g.done(1)
+		require.NoError(t, <-done)
+		l.await(1)
+	})
+}
+
 func TestLeadIsHandedOverAtOnceByAStop(t *testing.T) {
 	inLab(t, 4, func(t *testing.T, l *lab) {
 		g := newGate()
@@ -65,6 +116,27 @@ func TestLeadIsHandedOverAtOnceByAStop(t *testing.T) {
 		g.done(1)
 		require.NoError(t, <-done)
 		l.await(2)
+	})
+}
+
+// The reply that made it a leader is lost: at stop it resigns all the same.
+func TestLeadThatNobodyKnowsOfIsGivenUpByAStop(t *testing.T) {
+	inLab(t, 2, func(t *testing.T, l *lab) {
+		l.setFault(func(op, _ string, _ int, after bool) error {
+			if op == "lead" && after {
+				return errAway
+			}
+			return nil
+		})
+		a := l.start(ExecutorOptions{ID: "a"})
+		require.Empty(t, a.Stats().Leads)
+		l.setFault(nil)
+		l.mu.Lock()
+		require.Equal(t, "a", l.slot(1).leader)
+		l.mu.Unlock()
+		l.stop(a)
+		b := l.start(ExecutorOptions{ID: "b"})
+		require.Equal(t, []int{0, 1}, b.Stats().Leads)
 	})
 }
 

@@ -34,6 +34,7 @@ func TestStartToCloseIsReportedThoughTheHandlerIgnoresIt(t *testing.T) {
 		g.done(2)
 		l.await(2)
 		require.Equal(t, KindStartToClose, l.one("run", 1).Kind, "what it returned is dropped")
+		require.Zero(t, e.Stats().Lost, "without asking Redis")
 	})
 }
 

@@ -341,7 +341,7 @@ func TestInboxHearsOfAWaveInItsWindow(t *testing.T) {
 			return false
 		}
 	})
-	got, err := r.q.CloseWindow(t.Context(), r.pool, out.Slot, run, 1, 1<<20)
+	got, err := r.q.CloseWindow(t.Context(), r.pool, out.Slot, run, 1, Room{1 << 20, true})
 	require.NoError(t, err)
 	require.Len(t, got, 3)
 	other.Cancel()

@@ -3,6 +3,7 @@ package batchqueue
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -62,9 +63,9 @@ func (e *Executor) Stop(ctx context.Context) error {
 	flush, cancelFlush := context.WithTimeout(context.WithoutCancel(ctx), e.lease)
 	defer cancelFlush()
 	e.settler.drain(flush)
-	e.depart(flush)
 	e.cancel()
-	e.wg.Wait()
+	e.wg.Wait() // nobody says any more that this executor is present
+	e.depart(flush)
 	select {
 	case <-returned:
 		return nil
@@ -124,12 +125,13 @@ func (e *Executor) interrupt(ctx context.Context, returned <-chan struct{}) {
 // leaveHouse tells the others to go on without this executor, hands over what it leads
 // and stops listening.
 func (e *Executor) leaveHouse(ctx context.Context) {
-	home, _ := e.house.slots()
+	home, leads := e.house.slots()
+	slots := slices.Compact(slices.Sorted(slices.Values(append(leads, home...))))
 	told := e.tell(ctx,
 		func(ctx context.Context) error { return e.store.present(ctx, e.pool, e.presence(), e.lease) },
 		e.ringOthers,
 	)
-	if err := e.endTerms(ctx, told); err != nil {
+	if err := e.endTerms(ctx, slots, told); err != nil {
 		e.fail(err)
 	} else if told {
 		e.tell(ctx, func(ctx context.Context) error { return e.store.homePermits(ctx, e.pool, home, e.id, 0, 0) })
@@ -147,15 +149,14 @@ func (e *Executor) depart(ctx context.Context) {
 			"tasks", left)
 	}
 	e.tell(ctx,
-		func(ctx context.Context) error {
-			for slot := range e.maxSlots() {
-				if err := e.store.dropLease(ctx, e.pool, slot, e.id); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
 		func(ctx context.Context) error { return e.store.absent(ctx, e.pool, e.id) },
+		func(ctx context.Context) error {
+			slots := make([]int, e.maxSlots())
+			for i := range slots {
+				slots[i] = i
+			}
+			return sideBySide(slots, func(slot int) error { return e.store.dropLease(ctx, e.pool, slot, e.id) })
+		},
 		e.ringOthers,
 	)
 }

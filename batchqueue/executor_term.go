@@ -3,8 +3,6 @@ package batchqueue
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 )
@@ -17,7 +15,7 @@ const handOver = 500 * time.Millisecond
 // what is due and reclaims what was lost.
 type term struct {
 	slot  int
-	until time.Time // trusted until then; used by the house's goroutine only
+	until time.Time // trusted until then; used by rounds only, one at a time
 
 	outcomes chan struct{} // wakes the deliverer
 	dues     chan struct{} // wakes the due mover
@@ -77,15 +75,19 @@ func (e *Executor) endTerm(ctx context.Context, t *term, resign bool) error {
 	return e.store.resign(ctx, e.pool, t.slot, e.id)
 }
 
-// endTerms stops leading everything.
-func (e *Executor) endTerms(ctx context.Context, resign bool) error {
-	e.house.mu.Lock()
-	terms := slices.Collect(maps.Values(e.house.terms))
-	e.house.mu.Unlock()
-	errs := make([]error, len(terms))
+// endTerms stops leading the slots. With resign they are free for others at once, those
+// included that a lost reply gave to this executor.
+func (e *Executor) endTerms(ctx context.Context, slots []int, resign bool) error {
+	errs := make([]error, len(slots))
 	var wg sync.WaitGroup
-	for i, t := range terms {
-		wg.Go(func() { errs[i] = e.endTerm(ctx, t, resign) })
+	for i, slot := range slots {
+		wg.Go(func() {
+			if t := e.house.term(slot); t != nil {
+				errs[i] = e.endTerm(ctx, t, resign)
+			} else if resign {
+				errs[i] = e.store.resign(ctx, e.pool, slot, e.id)
+			}
+		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)

@@ -240,6 +240,7 @@ func TestRefusedSettlementHoldsUpNothingElse(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		var refusing atomic.Bool
 		refusing.Store(true)
+		l.slow = map[string]time.Duration{"settle": 50 * time.Millisecond} // so that groups form
 		e := l.start(ExecutorOptions{Handler: func(_ context.Context, d *Delivery) Result {
 			return Result{Kind: KindCompleted, Payload: d.Payload}
 		}})
@@ -247,8 +248,8 @@ func TestRefusedSettlementHoldsUpNothingElse(t *testing.T) {
 		e.settler.store = &refusingStore{slotStore: store, refuse: func(s settlement) bool { return refusing.Load() && s.d.Number%10 == 3 }}
 		l.enqueue(0, "run", tasks(50)...)
 		l.await(45)
-		require.Equal(t, 5, e.Stats().Held, "their claims are kept")
 		l.pass(time.Minute)
+		require.Equal(t, 5, e.Stats().Held, "their claims are kept")
 		require.Equal(t, 45, l.book.size())
 		l.enqueue(0, "other", tasks(2)...)
 		l.await(47)
@@ -268,6 +269,56 @@ func (r *refusingStore) settle(ctx context.Context, pool string, slot int, batch
 		return nil, fmt.Errorf("settle: %w", errRefused)
 	}
 	return r.slotStore.settle(ctx, pool, slot, batch)
+}
+
+// Permits are free again before Redis has the result. Where it takes results slowly or
+// not at all, nothing more is claimed.
+func TestSettlementsThatQueueUpStopTheClaiming(t *testing.T) {
+	for name, disturb := range map[string]func(l *lab){
+		"slow": func(l *lab) { l.slow = map[string]time.Duration{"settle": 10 * time.Second} },
+		"away": func(l *lab) {
+			began := time.Now()
+			l.fault = func(op, _ string, _ int, _ bool) error {
+				if op == "settle" && time.Since(began) < time.Minute {
+					return errAway
+				}
+				return nil
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inLab(t, 1, func(t *testing.T, l *lab) {
+				disturb(l)
+				l.rtt = time.Millisecond
+				e := l.start(ExecutorOptions{Concurrency: 100})
+				l.pass(time.Second)
+				l.enqueue(0, "run", tasks(10_000)...)
+				held := 0
+				for range 55 {
+					l.pass(time.Second)
+					held = max(held, e.Stats().Held)
+				}
+				if name == "away" {
+					require.LessOrEqual(t, held, 5*100, "it noticed at once")
+				}
+				require.LessOrEqual(t, held, settleBacklog+settleFlights*settleCount+2*100)
+				l.await(10_000)
+			})
+		})
+	}
+}
+
+// No type is always the last to be looked at.
+func TestTypesTakeTurns(t *testing.T) {
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		l.start(ExecutorOptions{Types: []string{"C", "A", "B"}})
+		l.pass(time.Minute)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		require.Greater(t, l.firstTypes["A"], 1)
+		require.Greater(t, l.firstTypes["B"], 1)
+		require.Greater(t, l.firstTypes["C"], 1)
+	})
 }
 
 // Convex 53: while a report is under way, what finishes meanwhile goes with the next.

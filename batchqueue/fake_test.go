@@ -32,6 +32,8 @@ type fakeRedis struct {
 	calls     map[string]int
 	entries   int
 	rateUsed  map[int64]int // starts granted, by second
+	// firstTypes counts how often a type was the first that a claim asked for.
+	firstTypes map[string]int
 
 	// fault is asked before and after each call acts; an error then means that the
 	// reply was lost. It is called without the lock.
@@ -81,7 +83,7 @@ func newFake(slots int) *fakeRedis {
 	return &fakeRedis{
 		keys: newKeys("slipstream", "test"), pool: "pool", conf: PoolConfig{Slots: slots}.withDefaults(),
 		slots: make(map[int]*fakeSlot), present_: make(map[string]fakePresence),
-		listeners: make(map[*fakeListener]bool), calls: make(map[string]int), rateUsed: make(map[int64]int),
+		listeners: make(map[*fakeListener]bool), calls: make(map[string]int), rateUsed: make(map[int64]int), firstTypes: make(map[string]int),
 	}
 }
 
@@ -340,6 +342,7 @@ func (c *fakeClient) claim(_ context.Context, _ string, slot int, r claimRequest
 
 func (f *fakeRedis) claimLocked(slot int, r claimRequest) (reply claimReply) {
 	s := f.slot(slot)
+	f.firstTypes[r.types[0]]++
 	outcomes := 0
 	for _, box := range s.box {
 		outcomes += len(box)

@@ -163,9 +163,9 @@ func (m *model) CloseWindow(t *rapid.T) {
 	}
 	slices.Sort(waves)
 	w := rapid.SampledFrom(waves).Draw(t, "wave")
-	os, err := m.q.CloseWindow(m.ctx, "p", 0, run, w, 1<<19)
+	os, err := m.q.CloseWindow(m.ctx, "p", 0, run, w, Room{1 << 19, true})
 	require.NoError(t, err)
-	again, err := m.q.CloseWindow(m.ctx, "p", 0, run, w, 1<<19)
+	again, err := m.q.CloseWindow(m.ctx, "p", 0, run, w, Room{1 << 19, true})
 	require.NoError(t, err)
 	require.Equal(t, os, again)
 	m.got(os)
@@ -173,7 +173,7 @@ func (m *model) CloseWindow(t *rapid.T) {
 }
 
 func (m *model) Ask(t *rapid.T) {
-	r := AskRequest{Run: run, MaxBytes: 1 << 19}
+	r := AskRequest{Run: run, Room: Room{1 << 19, true}}
 	for n, f := range m.current {
 		if m.ended[Identity{n, f}] == 0 {
 			r.Open = append(r.Open, Identity{n, f})

@@ -79,7 +79,7 @@ func TestFullRedisRefusesNewTasksAndFinishesOld(t *testing.T) {
 	require.NoError(t, rdb.ConfigSet(t.Context(), "maxmemory", "1mb").Err())
 	out, err := b.q.Enqueue(b.ctx, b.pool, &Wave{Run: run, Slot: 0, Tasks: []Task{task(2)}})
 	require.NoError(t, err)
-	require.Equal(t, AnswerRefused, out.Answers[0].State)
+	require.Equal(t, AnswerUnsure, out.Answers[0].State)
 	require.ErrorIs(t, out.Answers[0].Err, ErrFull)
 	require.Equal(t, "s", b.settle(done(d)))
 	batch := b.batches()[0]
@@ -100,7 +100,7 @@ func TestUnreachableRedisMakesEveryTaskUnsure(t *testing.T) {
 		require.Equal(t, AnswerUnsure, a.State)
 		require.ErrorIs(t, a.Err, ErrUnavailable)
 	}
-	_, err = q.CloseWindow(t.Context(), "p", 0, run, 1, 1)
+	_, err = q.CloseWindow(t.Context(), "p", 0, run, 1, Room{1, true})
 	require.ErrorIs(t, err, ErrUnavailable)
 	_, err = q.Ask(t.Context(), "p", 0, AskRequest{Run: run, Open: []Identity{{1, 1}}})
 	require.ErrorIs(t, err, ErrUnavailable)

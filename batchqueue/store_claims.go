@@ -113,6 +113,9 @@ func (d *Delivery) decode(f map[string]string, common commonData) (err error) {
 // setAside handles a claim that this code cannot run.
 func (q *Queue) setAside(ctx context.Context, pool string, d *Delivery, f map[string]string, cause error) {
 	action, body := byte('D'), encodeOutcome(&Outcome{Kind: KindPoison, Retry: RetryNonRetryable})
+	if errors.Is(cause, errNoCommon) {
+		action = byte(actionFinish) // given up by its run, which has trimmed its data: no letter
+	}
 	if _, newer := errors.AsType[unknownVersionError](cause); newer {
 		action, body = byte(actionRelease), nil
 	}
@@ -155,8 +158,15 @@ func (q *Queue) settle(ctx context.Context, pool string, slot int, batch []settl
 		if d.Options.ScheduleToClose > 0 {
 			meta.closeAtMS = meta.scheduledMS + milliseconds(d.Options.ScheduleToClose)
 		}
+		delay := milliseconds(s.delay)
+		if s.action == actionFinish {
+			delay = 0
+			if d.Options.Retry.MaximumAttempts == 1 {
+				delay = 1
+			}
+		}
 		args = append(args, string(action), s.lostBy, d.Type, string(rune(d.lane)), d.entry, encodeRun(d.Run), d.wave,
-			d.Number, fingerprintBytes(d.Fingerprint), body, milliseconds(s.delay), meta.String(), s.lastFailure, s.heartbeat)
+			d.Number, fingerprintBytes(d.Fingerprint), body, delay, meta.String(), s.lastFailure, s.heartbeat)
 	}
 	reply, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, slot), args...)
 	if err != nil {

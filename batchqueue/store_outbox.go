@@ -33,10 +33,10 @@ func (q *Queue) batches(ctx context.Context, pool string, slot, limit int) ([]*B
 	var out []*Batch
 	for _, item := range reply[1:] {
 		parts, _ := item.([]any)
-		if len(parts) < 4 {
+		if len(parts) < 5 {
 			return out, wait, fmt.Errorf("batch reply of %d parts: %w", len(parts), ErrInvalid)
 		}
-		b := &Batch{Pool: pool, Slot: slot}
+		b := &Batch{Pool: pool, Slot: slot, generation: number(parts[4])}
 		if b.Run, err = decodeRun(text(parts[0])); err != nil {
 			return out, wait, err
 		}
@@ -71,7 +71,7 @@ func batchID(b *Batch) string {
 
 func (q *Queue) verdict(ctx context.Context, b *Batch, verdict string, delay time.Duration) error {
 	_, err := q.scripts.one(ctx, q.rdb, ackedScript, q.keys.slot(b.Pool, b.Slot),
-		encodeRun(b.Run), verdict, len(b.Outcomes), milliseconds(delay))
+		encodeRun(b.Run), verdict, len(b.Outcomes), milliseconds(delay), b.generation)
 	if err != nil {
 		return fmt.Errorf("settle batch %s of run %q in pool %q slot %d: %w", b.ID, b.Run, b.Pool, b.Slot, unavailable(err))
 	}

@@ -97,14 +97,12 @@ const (
 	AnswerDone
 	// AnswerEarly: the caller already holds the outcome.
 	AnswerEarly
-	// AnswerUnsure: Redis did not answer; the task may or may not have been added.
+	// AnswerUnsure: Redis did not answer, or is full (error matches ErrFull); the task may
+	// or may not have been added.
 	AnswerUnsure
 	// AnswerNotHere (Ask only): never seen, delivered, expired, or known with another
 	// fingerprint.
 	AnswerNotHere
-	// AnswerRefused (Enqueue only): Redis is full (error matches ErrFull) or the task
-	// is over a limit; it was not added.
-	AnswerRefused
 )
 
 // Answer is the queue's word on one task.
@@ -112,7 +110,7 @@ type Answer struct {
 	Number  uint64
 	State   AnswerState
 	Outcome *Outcome // for AnswerDone
-	Err     error    // for AnswerUnsure and AnswerRefused
+	Err     error    // for AnswerUnsure
 }
 
 // Kind says how a task ended.
@@ -235,6 +233,8 @@ type Batch struct {
 	// Redirect is the delivery address that Ask gave, if any; opaque.
 	Redirect []byte
 	Outcomes []Outcome
+
+	generation int64 // counts the run's batches
 }
 
 // DeliverFunc sends a batch. nil means acknowledged: the outcomes leave the outbox.

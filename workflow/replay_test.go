@@ -1,7 +1,6 @@
 package workflow_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,5 +111,4 @@ func TestReplayOfChangedCode(t *testing.T) {
 			"type": "1 calls from number 1 on (1 x Other)", "count": "2 calls from number 1 on (2 x Echo)",
 		}[name])
 	}
-	_ = fmt.Sprint
 }

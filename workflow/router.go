@@ -29,6 +29,7 @@ type router struct {
 	watchers map[sdkworkflow.Channel]*watcher
 	cancels  []*call // cancel requests of this workflow task
 	fallback fallback
+	burden   burden
 	alarm    alarm
 }
 

@@ -86,6 +86,7 @@ func (r *router) carry(ctx sdkworkflow.Context, calls []*call, wave *wire.Wave) 
 	lctx := localActivity(ctx, summary(wave))
 	err := sdkworkflow.ExecuteLocalActivity(lctx, SlipstreamDispatch, r.config.dispatcher(), wave).Get(ctx, &encoded)
 	r.fallback.reserved -= wave.Fallback
+	r.burden.add(r.Next.GetInfo(ctx).GetCurrentHistoryLength(), len(encoded))
 	for _, c := range calls {
 		c.again = false
 	}
@@ -124,7 +125,7 @@ func (r *router) wave(ctx sdkworkflow.Context, calls []*call) *wire.Wave {
 		HeldBelow: r.held.below(r.open, r.last, length),
 		Again:     calls[0].again,
 		Fallback:  min(len(calls), r.fallback.budget(length)),
-		NoWindow:  !sdkworkflow.AllHandlersFinished(ctx),
+		NoWindow:  !sdkworkflow.AllHandlersFinished(ctx) || r.burden.at(length) > maxBurden,
 
 		TaskTimeout: r.Next.GetInfo(ctx).WorkflowTaskTimeout,
 	}
@@ -145,6 +146,30 @@ func (r *router) wave(ctx sdkworkflow.Context, calls []*call) *wire.Wave {
 		wave.Early = append(wave.Early, r.early.identities(c.Number)...)
 	}
 	return wave
+}
+
+// maxBurden is how many bytes of markers one workflow task may gather before its waves
+// stop waiting for results. All markers of a workflow task travel in one request, which
+// the server's 4 MiB limit for requests would refuse again with each retry.
+const maxBurden = 1 << 20
+
+// burden counts the bytes of the markers of the current workflow task. It decides what a
+// dispatch is asked to do, never a command.
+type burden struct {
+	length int // of the history, which grows between workflow tasks
+	bytes  int
+}
+
+func (b *burden) add(length, bytes int) {
+	b.bytes = b.at(length) + bytes
+	b.length = length
+}
+
+func (b *burden) at(length int) int {
+	if b.length != length {
+		return 0
+	}
+	return b.bytes
 }
 
 // checkMarker compares a marker with the wave that workflow code made. In replay this

@@ -15,7 +15,6 @@ if redis.call('EXISTS', key) == 0 then
 end
 redis.call('HSET', key, 'z', 1)
 redis.call('HDEL', key, 'b', 'k')
-redis.call('PEXPIRE', box_key(run), parked + 60000) -- the due set drops it, and counts it
 redis.call('ZADD', DUE, now + parked, 'p' .. run)
 local last = -1
 for _, field in ipairs(redis.call('HKEYS', key)) do
@@ -49,6 +48,6 @@ for c = from, math.min(last, from + page - 1) do
   end
 end
 flush()
-redis.call('PERSIST', key) -- the due set owns it now
+redis.call('PERSIST', key) -- the due set owns run and box now
 if from + page > last then return -1 end
 return from + page

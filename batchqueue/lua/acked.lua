@@ -1,13 +1,15 @@
 -- acked.lua: what becomes of a batch that was sent.
 -- Guarantee: outcomes leave the box only when they were acknowledged; only the outcomes
--- of the batch, and only once, because the fixed size is taken away in the same step.
+-- of the batch, and only once: a late or repeated word on an earlier batch, which may
+-- have had the same size, is told apart by its generation.
 -- KEYS[1] slot prefix
 -- ARGV 1 run  2 verdict: a acknowledged | r send again later | n never push again
---      3 outcomes in the batch  4 delay ms (r)
+--      3 outcomes in the batch  4 delay ms (r)  5 generation of the batch
 -- Reply 1 done | 0 the batch is not under way any more
 local run, verdict, size, delay = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local key, box, now = run_key(run), box_key(run), now_ms()
-if tonumber(redis.call('HGET', key, 'b') or 0) ~= size then return 0 end
+local fixed = redis.call('HMGET', key, 'b', 'B')
+if tonumber(fixed[1] or 0) ~= size or fixed[2] ~= ARGV[5] then return 0 end
 if verdict == 'r' then
   redis.call('ZADD', DELIVERABLE, now + delay, run)
   return 1

@@ -15,6 +15,8 @@ if abandoned then
   redis.call('ZREM', DUE, 'p' .. run)
   redis.call('PERSIST', key)
   redis.call('PERSIST', box_key(run))
+  add_open(run, 0) -- flush gives the record its retention back if nothing is open
+  if redis.call('LLEN', box_key(run)) > 0 then make_deliverable(run, now) end
 end
 if known_run and address ~= '' then redis.call('HSET', key, 'A', address) end
 

@@ -6,7 +6,8 @@
 -- KEYS[1] slot prefix
 -- ARGV 1 runs  2 outcomes per batch  3 bytes per batch  4 burst  5 per second
 --      6 time to send ms
--- Reply { wait ms until a run may be sendable (-1 none), { run, common, address, outcomes }... }
+-- Reply { wait ms until a run may be sendable (-1 none),
+--         { run, common, address, outcomes, generation }... }
 local now, reply = now_ms(), { -1 }
 local runs, most, room = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local burst, rate = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -46,12 +47,16 @@ for _, run in ipairs(redis.call('ZRANGEBYSCORE', DELIVERABLE, '-inf', now, 'LIMI
           end
           if full then break end
         end
+        redis.call('HINCRBY', key, 'B', 1)
         redis.call('HSET', key, 'b', size, 'g', string.format('%.6f|%.0f', have - 1, at))
       end
       local outcomes = redis.call('LRANGE', box, 0, size - 1)
       local _, _, wave = parse_outcome(outcomes[1])
       redis.call('ZADD', DELIVERABLE, now + tonumber(ARGV[6]), run)
-      reply[#reply + 1] = { run, redis.call('HGET', key, 'w' .. wave) or '', r[7] or '', outcomes }
+      -- A wave's own data may be trimmed already; any wave of the run says where it is.
+      local common = redis.call('HGET', key, 'w' .. wave)
+        or redis.call('HGET', key, 'w' .. (redis.call('HGET', key, 'c') or '')) or ''
+      reply[#reply + 1] = { run, common, r[7] or '', outcomes, tonumber(redis.call('HGET', key, 'B')) }
     end
   end
 end

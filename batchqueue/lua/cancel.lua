@@ -4,11 +4,22 @@
 -- not retried any more; what ended keeps its outcome.
 -- KEYS[1] slot prefix
 -- ARGV 1 run  2 executor bell prefix  3 inbox prefix  4 slot
---      5 body of a canceled outcome
+--      5 body of a canceled outcome; '' discards: no outcome, and the record says that
+--        nothing is expected any more
 --      then number, fingerprint(8) per task; fingerprint '' matches any
 -- Reply: one letter per task: c canceled | r running, asked to stop | e ended or unknown
 local run, executor_bell, inbox_prefix, slot, body = unpack(ARGV, 1, 5)
-local now, replies = now_ms(), {}
+local replies = {}
+
+local function conclude(run, n, fingerprint, wave)
+  if body == '' then
+    set_state(run, n, 'a')
+    add_open(run, -1)
+  else
+    finish(run, n, fingerprint, wave, body)
+  end
+end
+
 for i = 6, #ARGV, 2 do
   local n, wanted = tonumber(ARGV[i]), ARGV[i + 1]
   local state, fingerprint, lane, type, id = record(run, n)
@@ -19,7 +30,12 @@ for i = 6, #ARGV, 2 do
       local consumer = is_claimed(lane, type, id)
       if consumer then
         reply = 'r'
-        set_state(run, n, 'x')
+        if body == '' then
+          set_state(run, n, 'a')
+          add_open(run, -1)
+        else
+          set_state(run, n, 'x')
+        end
         redis.call('HSET', CANCELS, claim_name(lane, id, type), consumer)
         redis.call('PUBLISH', executor_bell .. consumer, slot .. ' ' .. lane .. ' ' .. id .. ' ' .. type)
       else
@@ -27,7 +43,7 @@ for i = 6, #ARGV, 2 do
         local r = redis.call('XRANGE', stream_key(lane, type), id, id)
         local wave = r[1] and fields(r[1][2]).w or string.rep('\0', 8)
         redis.call('XDEL', stream_key(lane, type), id)
-        finish(run, n, fingerprint, wave, body)
+        conclude(run, n, fingerprint, wave)
       end
     elseif state == 'd' then
       reply = 'c'
@@ -35,7 +51,7 @@ for i = 6, #ARGV, 2 do
       local wave = parked and unpack_fields(parked)[2] or string.rep('\0', 8)
       redis.call('ZREM', DUE, 'd' .. name)
       redis.call('HDEL', DELAYED, name)
-      finish(run, n, fingerprint, wave, body)
+      conclude(run, n, fingerprint, wave)
     end
   end
   replies[#replies + 1] = reply

@@ -48,8 +48,9 @@ end
 -- Suspects wait in lists and pass through a stream only when claimed, so that each
 -- executor takes no more of them than its budget.
 local function suspects(level, type, budget)
+  if budget > 0 then read('s', type, budget) end -- one that a full claim left behind
   for _ = 1, budget do
-    if #entries >= want then return end
+    if #entries >= want or (#entries > 0 and bytes >= room) then return end
     local packed = redis.call('LPOP', suspects_key(level .. ':' .. type))
     if not packed then return end
     local f = unpack_fields(packed)

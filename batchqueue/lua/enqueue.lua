@@ -102,7 +102,7 @@ end
 reply[1] = table.concat(codes)
 
 if added > 0 then
-  redis.call('HSET', key, 'w' .. common_id, common, 'ttl', retention)
+  redis.call('HSET', key, 'w' .. common_id, common, 'c', common_id, 'ttl', retention)
   for _, d in ipairs(deadlines) do
     -- entry ids may run ahead of the clock as this script read it
     add_due(now + d.ms, d.kind .. string.match(last_entry, '^%d+') .. ':' .. run .. '/' .. d.from .. '-' .. d.to)
@@ -116,9 +116,20 @@ if held > 1 then
   local low, high = tonumber(head[3] or 0), math.floor((held - 1) / PER)
   high = math.min(high, low + 500)
   for c = low, high - 1 do
-    redis.call('HDEL', key, 't' .. c)
     local numbers = {}
-    for n = c * PER + 1, (c + 1) * PER do numbers[#numbers + 1] = n end
+    for n = c * PER + 1, (c + 1) * PER do
+      numbers[#numbers + 1] = n
+      -- A task that its caller gave up may still be here; nobody will count it out later.
+      local state = record(run, n)
+      if state == 'q' or state == 'x' or state == 'd' or state == 'f' then add_open(run, -1) end
+      if state == 'd' then
+        local name = run .. '/' .. string.format('%.0f', n)
+        redis.call('ZREM', DUE, 'd' .. name)
+        redis.call('HDEL', DELAYED, name)
+      end
+    end
+    drop_chunk(run, c)
+    redis.call('HDEL', key, 't' .. c)
     redis.call('HDEL', taken_key(run), unpack(numbers))
   end
   if high > low then redis.call('HSET', key, 'L', high) end
@@ -131,7 +142,7 @@ if added > 0 then
     if raw == common_id then
       found, upto = true, math.max(upto, last)
     end
-    if upto >= held then
+    if upto >= held or raw == common_id then
       keep[#keep + 1] = digest .. '=' .. string.format('%.0f', upto) .. ';'
     else
       redis.call('HDEL', key, 'w' .. raw)

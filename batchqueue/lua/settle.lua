@@ -6,13 +6,14 @@
 -- KEYS[1] slot prefix
 -- ARGV 1 inbox prefix  2 dead letters kept
 --      then 14 per claim: action, lost_by, type, lane, id, run, wave, number, fingerprint,
---      outcome body, delay ms, m, l, h
+--      outcome body, delay ms (for F and D: 1 the task may start only once), m, l, h
 --   action F finish | D finish and keep as dead letter | R retry after delay | B release
 --   lost_by: the executor that must have no lease ('' no such condition)
 -- Reply: one letter per claim: s settled | c a cancel made it final | l not this
 -- delivery's claim | d out of the queue, nobody waits | g lost_by is back
 local inbox_prefix, dead_kept = ARGV[1], ARGV[2]
 local now, replies, rung = now_ms(), {}, 0
+local completed = '\1' -- the first byte of a completed outcome's body
 local cancels, heartbeats = redis.call('EXISTS', CANCELS) == 1, redis.call('EXISTS', HEARTBEATS) == 1
 
 for i = 3, #ARGV, 14 do
@@ -21,8 +22,12 @@ for i = 3, #ARGV, 14 do
   n = tonumber(n)
   local stream, reply = stream_key(lane, type), 's'
   local guarded = lost_by ~= '' and tonumber(redis.call('ZSCORE', LEASES, lost_by) or 0) > now
+  -- An abandoned run's handlers were told to stop. What they say then is no outcome: the
+  -- task is parked, and runs again if the run asks after all.
+  local stopped = action == 'F' and delay ~= '1' and string.sub(body, 1, 1) ~= completed
+    and redis.call('HEXISTS', run_key(run), 'z') == 1
   local flat
-  if not guarded and action ~= 'F' then
+  if not guarded and (action ~= 'F' or stopped) then
     local r = redis.call('XRANGE', stream, id, id)
     flat = r[1] and r[1][2]
   end
@@ -42,12 +47,14 @@ for i = 3, #ARGV, 14 do
     end
     if known ~= fingerprint or current ~= id or (state ~= 'q' and state ~= 'x') then
       reply = 'd'
-    elseif action == 'F' or action == 'D' or (state == 'x' and body ~= '') then
+    elseif (action == 'F' and not stopped) or action == 'D' or (state == 'x' and body ~= '' and not stopped) then
       finish(run, n, fingerprint, wave, body)
       count('finished', 1)
       if action == 'R' or action == 'B' then reply = 'c' end
     else
-      local e = flat and fields(flat).e or ''
+      local entry = flat and fields(flat) or {}
+      local e = entry.e or ''
+      if stopped then m, l, h = entry.m or '', entry.l or '', entry.h or '' end
       local name = run .. '/' .. string.format('%.0f', n)
       if redis.call('HEXISTS', run_key(run), 'z') == 1 then
         redis.call('HSET', DELAYED, name, pack(type, wave, e, m, l, h))

@@ -8,6 +8,7 @@
 --   k     window tokens "wave=expiry=inbox;"   h  since when outcomes wait for a token
 --   H     longest such wait, ms                b  size of the fixed batch, if any
 --   g     rate gate "tokens|ms"                N  1: never push, the run asks
+--   B     batches fixed so far                 c  digest of the latest common data
 --   z     1: abandoned                         A  delivery address that an ask gave
 --   L     lowest chunk that is kept            ttl  retention, ms
 -- A record is state, fingerprint, lane, type index, entry id:
@@ -100,6 +101,9 @@ local function write(run, n, state, fingerprint, lane, type, id)
   splice(run, n, state .. fingerprint .. lane .. pack_place(type_index(type), tonumber(ms), tonumber(seq)))
 end
 
+-- drop_chunk forgets what was read of a chunk that is being deleted
+local function drop_chunk(run, c) chunks[run .. '\0t' .. c] = nil end
+
 -- set_state changes the state and nothing else
 local function set_state(run, n, state) splice(run, n, state) end
 
@@ -191,7 +195,6 @@ local function fill_boxes()
         if t.inbox ~= '' then told[#told + 1] = { t.inbox, run .. ' ' .. table.concat(b.numbers, ',') } end
       end
     end
-    if redis.call('HEXISTS', run_key(run), 'z') == 1 then redis.call('PEXPIRE', box, 960000) end
   end
   boxes = {}
 end
@@ -206,7 +209,7 @@ local function flush()
   for run, delta in pairs(opened) do
     local key = run_key(run)
     local open = redis.call('HINCRBY', key, 'o', delta)
-    if open <= 0 then
+    if open <= 0 and redis.call('HEXISTS', key, 'z') == 0 then
       redis.call('PEXPIRE', key, redis.call('HGET', key, 'ttl') or 120000)
     elseif delta > 0 then
       redis.call('PERSIST', key)

@@ -6,8 +6,9 @@
 -- that is under way are left to it.
 -- KEYS[1] slot prefix
 -- ARGV 1 run  2 wave ('' for a reconcile)  3 bytes  4 closing answer kept ms
+--      5 1: one outcome that is larger is taken alone
 -- Reply: outcomes
-local run, wave, room, kept = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local run, wave, room, kept, larger = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1'
 local key, box, taken, now = run_key(run), box_key(run), taken_key(run), now_ms()
 local reply = {}
 
@@ -25,7 +26,7 @@ local fixed, bytes, numbers = tonumber(redis.call('HGET', key, 'b') or 0), 0, {}
 local left = redis.call('LLEN', box)
 while left > fixed do
   local e = redis.call('LINDEX', box, -1)
-  if bytes > 0 and bytes + #e > room then break end
+  if bytes + #e > room and not (larger and bytes == 0) then break end
   redis.call('RPOP', box)
   left = left - 1
   count('outbox', -1)

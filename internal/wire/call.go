@@ -61,8 +61,8 @@ type Wave struct {
 	// HeldBelow is the low watermark: every call below it was settled by an earlier,
 	// committed workflow task.
 	HeldBelow uint64
-	// Again is true when the calls were dispatched before and a reconcile did not
-	// find them (protocol C2).
+	// Again is true when the calls were dispatched before: a reconcile did not find them
+	// (protocol C2), or the queue did not take them (StateWaiting).
 	Again bool
 	// Fallback is how many more calls of this run may go plain (protocol D6).
 	Fallback int
