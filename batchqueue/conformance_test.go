@@ -531,6 +531,33 @@ var conformance = []struct {
 		b.ask(task(1), task(2), once)
 		require.Equal(b, []uint64{2}, numbers(b.claim(10)), "it runs for the run that asks; what may start once does not")
 	}},
+	{"status says where each task stands, and all can be canceled", func(b *bench) {
+		var tasks []Task
+		for n := uint64(1); n <= 1100; n++ {
+			tasks = append(tasks, task(n))
+		}
+		b.enqueue(tasks...)
+		d := b.claim(3)
+		b.settle(done(d[0]), again(d[1], time.Hour))
+		want := map[uint64]TaskState{1: StateFinished, 2: StateDelayed, 3: StateClaimed, 4: StateWaiting, 1100: StateWaiting}
+		for n, state := range want {
+			s, err := b.q.Status(b.ctx, b.pool, run, n)
+			require.NoError(b, err)
+			require.Equal(b, state, s.State, n)
+			require.Equal(b, state == StateClaimed, s.Executor == "e1", n)
+		}
+		_, err := b.q.Status(b.ctx, b.pool, run, 2000)
+		require.ErrorIs(b, err, ErrNotFound)
+		require.NoError(b, b.q.CancelAll(b.ctx, b.pool, run))
+		require.Empty(b, b.claim(10))
+		s, err := b.q.Status(b.ctx, b.pool, run, 3)
+		require.NoError(b, err)
+		require.Equal(b, StateCanceling, s.State)
+		require.EqualValues(b, 1099, b.stats().Outbox)
+		none, err := b.q.Tasks(b.ctx, b.pool, "no such run")
+		require.NoError(b, err)
+		require.Empty(b, none)
+	}},
 	{"discarded tasks have no outcome", func(b *bench) {
 		b.enqueue(task(1), task(2))
 		d := b.claim(1)[0]

@@ -73,6 +73,7 @@ var (
 	statsScript   = loadScript("stats")
 	forgetScript  = loadScript("forget")
 	redriveScript = loadScript("redrive")
+	tasksScript   = loadScript("tasks")
 	rateScript    = loadScript("rate")
 )
 

@@ -1,0 +1,23 @@
+-- tasks.lua: lists what the run record knows of a run's tasks. Reads only. Paged over the
+-- run's table.
+-- KEYS[1] slot prefix
+-- ARGV 1 run  2 first chunk  3 chunks
+-- Reply { next chunk or -1, { number, fingerprint(8), state, executor }... }
+--   executor is '' while nobody holds the task
+local run, from, page = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local last, reply = -1, { -1 }
+for _, field in ipairs(redis.call('HKEYS', run_key(run))) do
+  local c = string.match(field, '^t(%d+)$')
+  if c then last = math.max(last, tonumber(c)) end
+end
+for c = from, math.min(last, from + page - 1) do
+  for n = c * PER + 1, (c + 1) * PER do
+    local state, fingerprint, lane, type, id = record(run, n)
+    if state then
+      local executor = (state == 'q' or state == 'x') and is_claimed(lane, type, id) or ''
+      reply[#reply + 1] = { n, fingerprint, state, executor }
+    end
+  end
+end
+if from + page <= last then reply[1] = from + page end
+return reply
