@@ -71,7 +71,7 @@ func (q *Queue) Ask(ctx context.Context, pool string, slot int, r AskRequest) (A
 		return AskReply{}, fmt.Errorf("ask about %d tasks of run %q in pool %q slot %d: %w", len(r.Open), r.Run, pool, slot, err)
 	}
 	key := q.keys.slot(pool, slot)
-	args := []any{encodeRun(r.Run), r.Redirect, q.keys.inboxPrefix()}
+	args := []any{encodeRun(r.Run), r.Redirect}
 	if r.Redirect == nil {
 		args[1] = ""
 	}

@@ -16,15 +16,11 @@ end
 redis.call('HSET', key, 'z', 1)
 redis.call('HDEL', key, 'b', 'k')
 redis.call('ZADD', DUE, now + parked, 'p' .. run)
-local last = -1
-for _, field in ipairs(redis.call('HKEYS', key)) do
-  local c = string.match(field, '^t(%d+)$')
-  if c then last = math.max(last, tonumber(c)) end
-end
+local last = last_chunk(run)
 for c = from, math.min(last, from + page - 1) do
   for n = c * PER + 1, (c + 1) * PER do
     local state, fingerprint, lane, type, id = record(run, n)
-    local name = run .. '/' .. string.format('%.0f', n)
+    local name = task_name(run, n)
     if state == 'q' or state == 'x' then
       local consumer = is_claimed(lane, type, id)
       if consumer then

@@ -3,7 +3,7 @@
 -- queued again at once under its old identity; the run that asks hears of its outcomes
 -- from now on. Finished outcomes are pulled by take.lua, in the same pipeline.
 -- KEYS[1] slot prefix
--- ARGV 1 run  2 delivery address ('' keep)  3 inbox prefix (unused by open tasks)
+-- ARGV 1 run  2 delivery address ('' keep)
 --      then number, fingerprint(8) per call
 -- Reply { codes, outcome... }: q open, d taken before (outcome follows), n not here
 local run, address = ARGV[1], ARGV[2]
@@ -20,7 +20,7 @@ if abandoned then
 end
 if known_run and address ~= '' then redis.call('HSET', key, 'A', address) end
 
-for i = 4, #ARGV, 2 do
+for i = 3, #ARGV, 2 do
   local n, fingerprint = tonumber(ARGV[i]), ARGV[i + 1]
   local state, known, lane, type, id = record(run, n)
   local code = 'n'
@@ -41,7 +41,7 @@ for i = 4, #ARGV, 2 do
         reply[#reply + 1] = outcome
       end
     elseif state == 'z' then
-      local name = run .. '/' .. string.format('%.0f', n)
+      local name = task_name(run, n)
       local parked = redis.call('HGET', DELAYED, name)
       if parked then
         local f = unpack_fields(parked)

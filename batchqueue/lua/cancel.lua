@@ -25,7 +25,7 @@ for i = 6, #ARGV, 2 do
   local state, fingerprint, lane, type, id = record(run, n)
   local reply = 'e'
   if state and (wanted == '' or wanted == fingerprint) then
-    local name = run .. '/' .. string.format('%.0f', n)
+    local name = task_name(run, n)
     if state == 'q' or state == 'x' then
       local consumer = is_claimed(lane, type, id)
       if consumer then

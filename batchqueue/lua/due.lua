@@ -62,7 +62,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
         local c = string.match(field, '^t(%d+)$')
         if c then
           local names = {}
-          for n = c * PER + 1, (c + 1) * PER do names[#names + 1] = rest .. '/' .. string.format('%.0f', n) end
+          for n = c * PER + 1, (c + 1) * PER do names[#names + 1] = task_name(rest, n) end
           redis.call('HDEL', DELAYED, unpack(names))
         end
       end

@@ -6,8 +6,8 @@
 -- KEYS[1] slot prefix
 -- ARGV 1 run  2 held below  3 retention ms  4 wave of the window ('' none)  5 window ms
 --      6 inbox  7 common digest (8 bytes)  8 common data  9 last number of the chunk
---      10 pool bell channel  11 slot  12 executor bell prefix  13 inbox prefix
---      14 T  then T type names
+--      10 pool bell channel  11 slot  12 executor bell prefix
+--      13 T  then T type names
 --      D  then D times: kind (s schedule-to-start, c schedule-to-close), ms, from, to
 --      then for each task: number, fingerprint(8) .. flag (e: caller holds the outcome,
 --      r: caller is sure that a delivered outcome is lost), type (index into the T names),
@@ -20,7 +20,7 @@ local common_id, common, last = ARGV[7], ARGV[8], tonumber(ARGV[9])
 local pool_bell, slot, executor_bell = ARGV[10], ARGV[11], ARGV[12]
 local key, now = run_key(run), now_ms()
 
-local at = 14
+local at = 13
 local types = {}
 for i = 1, tonumber(ARGV[at]) do
   types[i] = ARGV[at + i]
@@ -55,7 +55,7 @@ local function supersede(n, state, lane, type, id)
     end
     add_open(run, -1)
   elseif state == 'd' or state == 'z' then
-    local name = run .. '/' .. string.format('%.0f', n)
+    local name = task_name(run, n)
     redis.call('ZREM', DUE, 'd' .. name)
     redis.call('HDEL', DELAYED, name)
     if state == 'd' then add_open(run, -1) end
@@ -88,7 +88,7 @@ while at + 3 <= #ARGV do
       code = 'd'
       reply[#reply + 1] = outcome
     else
-      if state == 'z' then redis.call('HDEL', DELAYED, run .. '/' .. string.format('%.0f', n)) end
+      if state == 'z' then redis.call('HDEL', DELAYED, task_name(run, n)) end
       local entry = redis.call('XADD', stream_key('r', type), '*', 'r', run, 'w', common_id, 'n', ARGV[at], 'e', ARGV[at + 3])
       last_entry = entry
       write(run, n, 'q', fingerprint, 'r', type, entry)
@@ -123,7 +123,7 @@ if held > 1 then
       local state = record(run, n)
       if state == 'q' or state == 'x' or state == 'd' or state == 'f' then add_open(run, -1) end
       if state == 'd' then
-        local name = run .. '/' .. string.format('%.0f', n)
+        local name = task_name(run, n)
         redis.call('ZREM', DUE, 'd' .. name)
         redis.call('HDEL', DELAYED, name)
       end

@@ -47,7 +47,7 @@ for i = 3, #ARGV, 14 do
     end
     if known ~= fingerprint or current ~= id or (state ~= 'q' and state ~= 'x') then
       reply = 'd'
-    elseif (action == 'F' and not stopped) or action == 'D' or (state == 'x' and body ~= '' and not stopped) then
+    elseif not stopped and (action == 'F' or action == 'D' or (state == 'x' and body ~= '')) then
       finish(run, n, fingerprint, wave, body)
       count('finished', 1)
       if action == 'R' or action == 'B' then reply = 'c' end
@@ -55,7 +55,7 @@ for i = 3, #ARGV, 14 do
       local entry = flat and fields(flat) or {}
       local e = entry.e or ''
       if stopped then m, l, h = entry.m or '', entry.l or '', entry.h or '' end
-      local name = run .. '/' .. string.format('%.0f', n)
+      local name = task_name(run, n)
       if redis.call('HEXISTS', run_key(run), 'z') == 1 then
         redis.call('HSET', DELAYED, name, pack(type, wave, e, m, l, h))
         write(run, n, 'z', fingerprint, lane, type)

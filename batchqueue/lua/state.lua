@@ -104,6 +104,19 @@ end
 -- drop_chunk forgets what was read of a chunk that is being deleted
 local function drop_chunk(run, c) chunks[run .. '\0t' .. c] = nil end
 
+-- last_chunk is the highest chunk of a run's table, -1 if it has none
+local function last_chunk(run)
+  local last = -1
+  for _, field in ipairs(redis.call('HKEYS', run_key(run))) do
+    local c = string.match(field, '^t(%d+)$')
+    if c then last = math.max(last, tonumber(c)) end
+  end
+  return last
+end
+
+-- task_name names a task in the due set and among the delayed
+local function task_name(run, n) return run .. '/' .. string.format('%.0f', n) end
+
 -- set_state changes the state and nothing else
 local function set_state(run, n, state) splice(run, n, state) end
 

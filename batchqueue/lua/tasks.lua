@@ -5,11 +5,7 @@
 -- Reply { next chunk or -1, { number, fingerprint(8), state, executor }... }
 --   executor is '' while nobody holds the task
 local run, from, page = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local last, reply = -1, { -1 }
-for _, field in ipairs(redis.call('HKEYS', run_key(run))) do
-  local c = string.match(field, '^t(%d+)$')
-  if c then last = math.max(last, tonumber(c)) end
-end
+local last, reply = last_chunk(run), { -1 }
 for c = from, math.min(last, from + page - 1) do
   for n = c * PER + 1, (c + 1) * PER do
     local state, fingerprint, lane, type, id = record(run, n)

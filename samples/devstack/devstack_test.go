@@ -3,6 +3,7 @@ package devstack
 import (
 	"context"
 	"flag"
+	"os"
 	"os/exec"
 	"testing"
 	"time"
@@ -142,6 +143,9 @@ func redisClient(t *testing.T, url string) *redis.Client {
 func needRedisServer(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("redis-server is not installed: run make setup")
+		}
 		t.Skip("redis-server is not installed")
 	}
 }
