@@ -36,6 +36,11 @@ const (
 	addressWorkflowType protowire.Number = 5
 	addressTaskQueue    protowire.Number = 6
 	addressHeader       protowire.Number = 7
+	addressBatch        protowire.Number = 8
+	addressReceiver     protowire.Number = 9
+	addressSignal       protowire.Number = 10
+	addressStart        protowire.Number = 11
+	addressTypes        protowire.Number = 12
 )
 
 // call is what a task knows that the queue does not: a batchqueue.Task's Payload.
@@ -55,11 +60,25 @@ type call struct {
 // outcomes go and under which header.
 type address struct {
 	Namespace    string
-	WorkflowID   string
-	RunID        string
+	WorkflowID   string // empty for a batch
+	RunID        string // of a batch: tells it from others that had its ID before
 	WorkflowType string
 	TaskQueue    string
 	Header       *commonpb.Header
+
+	// Batch is the ID of the batch that was enqueued without a workflow; empty otherwise.
+	Batch string
+	// Receiver is the ID of the workflow that is told of the batch's outcomes; empty if
+	// nobody is.
+	Receiver string
+	// Signal is an encoded SignalWorkflowExecutionRequest, or, if the receiver is started
+	// where it does not run, Start an encoded SignalWithStartWorkflowExecutionRequest. The
+	// input is the caller's context value. Both are left encoded here: only who delivers
+	// needs them, and every handler decodes an address.
+	Signal []byte
+	Start  []byte
+	// Types tell the activity type of each task, see encodeTypes.
+	Types []byte
 }
 
 // headerOr returns the call's own header, or the wave's.
@@ -126,7 +145,20 @@ func encodeAddress(a *address) ([]byte, error) {
 		}
 		b = appendBytes(b, addressHeader, header)
 	}
-	return b, nil
+	if a.Batch == "" {
+		return b, nil
+	}
+	b = appendString(b, addressBatch, a.Batch)
+	if a.Receiver == "" {
+		return b, nil
+	}
+	b = appendString(b, addressReceiver, a.Receiver)
+	if a.Start != nil {
+		b = appendBytes(b, addressStart, a.Start)
+	} else {
+		b = appendBytes(b, addressSignal, a.Signal)
+	}
+	return appendBytes(b, addressTypes, a.Types), nil
 }
 
 // encodeHeader is deterministic, because equal waves should look equal in Redis. No header
@@ -156,6 +188,16 @@ func decodeAddress(b []byte) (*address, error) {
 		case addressHeader:
 			a.Header = &commonpb.Header{}
 			return proto.Unmarshal(value, a.Header)
+		case addressBatch:
+			a.Batch = string(value)
+		case addressReceiver:
+			a.Receiver = string(value)
+		case addressSignal:
+			a.Signal = value
+		case addressStart:
+			a.Start = value
+		case addressTypes:
+			a.Types = value
 		}
 		return nil
 	})

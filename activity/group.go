@@ -109,24 +109,28 @@ func (d *dispatch) task(i int, header, shared *commonpb.Header) (batchqueue.Task
 		}
 	}
 	identity := wire.Identity{RunID: d.marker.RunID, Number: c.Number, Fingerprint: a.Fingerprint}
-	retry := c.Options.Retry
 	return batchqueue.Task{
 		Number:      c.Number,
 		Fingerprint: a.Fingerprint,
 		Type:        c.Type,
 		Payload:     encodeCall(&envelope),
-		Options: batchqueue.TaskOptions{
-			ScheduleToStart: c.Options.ScheduleToStart,
-			ScheduleToClose: c.Options.ScheduleToClose,
-			StartToClose:    c.Options.StartToClose,
-			Heartbeat:       c.Options.Heartbeat,
-			Retry: batchqueue.RetryPolicy{
-				InitialInterval:    retry.GetInitialInterval().AsDuration(),
-				BackoffCoefficient: retry.GetBackoffCoefficient(),
-				MaximumInterval:    retry.GetMaximumInterval().AsDuration(),
-				MaximumAttempts:    int(retry.GetMaximumAttempts()),
-			},
-		},
-		Early: slices.Contains(d.wave.Early, identity),
+		Options:     queueOptions(&c.Options),
+		Early:       slices.Contains(d.wave.Early, identity),
 	}, nil
+}
+
+// queueOptions are the options that the queue itself acts upon.
+func queueOptions(o *wire.CallOptions) batchqueue.TaskOptions {
+	return batchqueue.TaskOptions{
+		ScheduleToStart: o.ScheduleToStart,
+		ScheduleToClose: o.ScheduleToClose,
+		StartToClose:    o.StartToClose,
+		Heartbeat:       o.Heartbeat,
+		Retry: batchqueue.RetryPolicy{
+			InitialInterval:    o.Retry.GetInitialInterval().AsDuration(),
+			BackoffCoefficient: o.Retry.GetBackoffCoefficient(),
+			MaximumInterval:    o.Retry.GetMaximumInterval().AsDuration(),
+			MaximumAttempts:    int(o.Retry.GetMaximumAttempts()),
+		},
+	}
 }

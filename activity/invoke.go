@@ -31,6 +31,7 @@ type invocation struct {
 	address *address
 	info    sdkactivity.Info
 	metrics client.MetricsHandler
+	args    converter.DataConverter // for the arguments; dc is for all that comes back
 	dc      converter.DataConverter
 	fc      converter.FailureConverter
 }
@@ -51,7 +52,7 @@ func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) ba
 	if deadline, ok := ctx.Deadline(); ok {
 		v.info.Deadline = deadline // the queue allows for the difference of the clocks
 	}
-	v.dc, v.fc = w.rt.client.converters(v.address.Namespace, v.address.WorkflowID)
+	v.args, v.dc, v.fc = w.rt.client.taskConverters(v.address, d.Type)
 	v.metrics = newOutbound(w, h, v.info).GetMetricsHandler(ctx)
 	if err != nil {
 		// A newer worker may be able to read it, so this is an attempt like any other.
@@ -163,8 +164,7 @@ func (v *invocation) execute(ctx context.Context) (output *commonpb.Payloads, er
 	if err != nil {
 		return nil, err
 	}
-	dc := contextAware(ctx, v.dc)
-	args, err := h.decode(v.d.Type, dc, in)
+	args, err := h.decode(v.d.Type, contextAware(ctx, v.args), in)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func (v *invocation) execute(ctx context.Context) (output *commonpb.Payloads, er
 	output, ok := result.(*commonpb.Payloads)
 	if !ok {
 		var encodeErr error
-		if output, encodeErr = dc.ToPayloads(result); encodeErr != nil {
+		if output, encodeErr = contextAware(ctx, v.dc).ToPayloads(result); encodeErr != nil {
 			return nil, encodeErr
 		}
 	}

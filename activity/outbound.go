@@ -45,6 +45,14 @@ func newOutbound(w *Worker, h *host, info sdkactivity.Info) *outbound {
 func (o *outbound) GetInfo(context.Context) sdkactivity.Info { return o.info }
 
 func (o *outbound) GetLogger(context.Context) log.Logger {
+	if !o.info.IsWorkflowActivity() {
+		return log.With(o.w.logger,
+			"ActivityID", o.info.ActivityID,
+			"ActivityRunID", o.info.ActivityRunID,
+			"ActivityType", o.info.ActivityType.Name,
+			"Attempt", o.info.Attempt,
+		)
+	}
 	return log.With(o.w.logger,
 		"ActivityID", o.info.ActivityID,
 		"ActivityType", o.info.ActivityType.Name,
@@ -56,8 +64,12 @@ func (o *outbound) GetLogger(context.Context) log.Logger {
 }
 
 func (o *outbound) GetMetricsHandler(context.Context) client.MetricsHandler {
+	workflowType := ""
+	if o.info.WorkflowType != nil {
+		workflowType = o.info.WorkflowType.Name
+	}
 	return o.h.metrics.WithTags(map[string]string{
-		"workflow_type": o.info.WorkflowType.Name,
+		"workflow_type": workflowType,
 		"activity_type": o.info.ActivityType.Name,
 		"task_queue":    o.info.TaskQueue,
 	})
@@ -95,8 +107,9 @@ func contextAware(ctx context.Context, dc converter.DataConverter) converter.Dat
 	return dc
 }
 
-// taskInfo is what activity.GetInfo returns, field by field as for a plain activity. The
-// token is good for nothing: a routed call cannot be completed asynchronously.
+// taskInfo is what activity.GetInfo returns, field by field as for a plain activity, or for
+// a standalone one where there is no workflow. The token is good for nothing: a task of the
+// queue cannot be completed asynchronously.
 func taskInfo(d *batchqueue.Delivery, c *call, a *address, taskQueue string, started time.Time) sdkactivity.Info {
 	id := c.ActivityID
 	if id == "" {
@@ -113,7 +126,7 @@ func taskInfo(d *batchqueue.Delivery, c *call, a *address, taskQueue string, sta
 			deadline = last
 		}
 	}
-	return sdkactivity.Info{
+	info := sdkactivity.Info{
 		TaskToken:              []byte("slipstream/" + d.Run + "/" + strconv.FormatUint(d.Number, 10)),
 		WorkflowType:           &sdkworkflow.Type{Name: a.WorkflowType},
 		WorkflowNamespace:      a.Namespace, //nolint:staticcheck // deprecated, but plain activities have it
@@ -137,6 +150,11 @@ func taskInfo(d *batchqueue.Delivery, c *call, a *address, taskQueue string, sta
 			NonRetryableErrorTypes: c.NonRetryable,
 		},
 	}
+	if a.Batch != "" {
+		info.WorkflowType, info.WorkflowNamespace, info.WorkflowExecution = nil, "", sdkworkflow.Execution{} //nolint:staticcheck // as above
+		info.ActivityID, info.ActivityRunID = taskID(a.Batch, d.Number), a.RunID
+	}
+	return info
 }
 
 // headerFields copies, because interceptors may write into what they get and a wave's

@@ -37,9 +37,22 @@ func errResultPending(activityType string) error {
 // or a signal with its identity, and the server ends a run whose marker is over the limit.
 const markerOverhead = 16 << 10
 
+// resultLimit is the limit for a result or a failure. Those of a batch may be written in
+// base64 on their way.
+func (v *invocation) resultLimit() int {
+	limit := v.w.rt.o.MaxPayloadBytes - markerOverhead
+	if v.address.Batch != "" {
+		limit = limit / 4 * 3
+	}
+	return limit
+}
+
 // completed is the result of a handler that returned without error.
 func (v *invocation) completed(output *commonpb.Payloads) batchqueue.Result {
-	if size, limit := proto.Size(output), v.w.rt.o.MaxPayloadBytes-markerOverhead; size > limit {
+	if v.address.Batch != "" && v.address.Receiver == "" {
+		return batchqueue.Result{Kind: batchqueue.KindCompleted} // nobody will ever read it
+	}
+	if size, limit := proto.Size(output), v.resultLimit(); size > limit {
 		v.w.logger.Error("Activity task postprocess error: "+payloadLimitMessage,
 			v.tags("PayloadSize", size, "PayloadSizeLimit", limit)...)
 		return v.failed(payloadSizeError{})
@@ -70,7 +83,7 @@ func (v *invocation) failed(err error) batchqueue.Result {
 	if failure.GetApplicationFailureInfo().GetCategory() != enumspb.APPLICATION_ERROR_CATEGORY_BENIGN {
 		v.metrics.WithTags(map[string]string{"failure_reason": "ActivityError"}).Counter("temporal_activity_execution_failed").Inc(1)
 	}
-	if proto.Size(failure) > v.w.rt.o.MaxPayloadBytes-markerOverhead {
+	if proto.Size(failure) > v.resultLimit() {
 		failure = truncatedFailure(failure)
 	}
 	result := batchqueue.Result{

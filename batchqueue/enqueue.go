@@ -141,7 +141,7 @@ func (q *Queue) enqueueCall(pool string, slot int, w *Wave, from, to int) call {
 	args := []any{
 		encodeRun(w.Run), w.HeldBelow, milliseconds(max(w.Retention, minRetention)), wave, window, w.Inbox,
 		string(digest[:8]), common, last, q.keys.poolBell(pool), slot, q.keys.executorBellPrefix(pool),
-		len(types),
+		w.OutcomeOverhead, len(types),
 	}
 	for _, t := range types {
 		args = append(args, t)

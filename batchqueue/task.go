@@ -82,6 +82,9 @@ type Wave struct {
 	// Retention is how long the run's record and outcomes that were taken are kept
 	// after its last task ended; 0 means 2 minutes, the least.
 	Retention time.Duration
+	// OutcomeOverhead is how many bytes an outcome of the run takes beside its own, where it
+	// is delivered; batches are bounded by the sum.
+	OutcomeOverhead int
 	// Slot is where the run is known to live, for a repeated enqueue; -1 when unknown.
 	Slot int
 }

@@ -83,6 +83,22 @@ func (p *Plugin) Close() error {
 	return p.settings.redis.Close()
 }
 
+// Queue runs marked activities without a workflow. It may be taken at any time; its methods
+// work once the plugin's client was made, in a process with workers or without. Options
+// that only stop routing (Disabled) do not stop it.
+func (p *Plugin) Queue() *activity.Queue {
+	return activity.NewQueue(func() (*activity.Runtime, error) {
+		switch s := p.served.Load(); {
+		case s == nil:
+			return nil, errNoClient
+		case s.externalStorage:
+			return nil, errExternalStorage
+		default:
+			return s.runtime, nil
+		}
+	})
+}
+
 // enabled tells whether runs that have not decided yet may be routed.
 func (p *Plugin) enabled() bool {
 	s := p.served.Load()

@@ -32,40 +32,13 @@ const (
 // give for a plain activity.
 func (r *router) finish(ctx sdkworkflow.Context, c *call, o *wire.Outcome) {
 	if o.Kind == wire.KindCompleted {
-		var result *commonpb.Payloads
-		if len(o.Payloads) > 0 {
-			result = &commonpb.Payloads{Payloads: o.Payloads}
-		}
-		r.settle(ctx, c, result, nil)
+		r.settle(ctx, c, payloadsOrNil(o.Payloads), nil)
 		return
 	}
-	info := &failurepb.ActivityFailureInfo{
-		ActivityType: &commonpb.ActivityType{Name: c.Type},
-		ActivityId:   c.ActivityID,
-		Identity:     o.Worker,
-		RetryState:   enumspb.RetryState(o.Retry),
-	}
-	var cause *failurepb.Failure
-	switch o.Kind {
-	case wire.KindFailed:
-		cause = r.decodeFailure(c, o.Payloads)
-		if cause == nil {
-			cause = unreadable("the activity failed, but with no failure")
-		}
-	case wire.KindCanceled:
-		info.RetryState = enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE
-		cause = canceled(o.Payloads)
-	case wire.KindScheduleToStart, wire.KindScheduleToClose, wire.KindStartToClose, wire.KindHeartbeat:
-		info.Identity = "" // as the server's time-out events have none
-		cause = timedOut(timeoutTypes[o.Kind], o.Details, r.decodeFailure(c, o.Payloads))
-	case wire.KindPoison:
-		info.RetryState = enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE
-		cause = application(ErrorTypePoison, "executors were lost with this call too often, it is in the dead letters")
-		cause.Cause = r.decodeFailure(c, o.Payloads)
-	default:
-		cause = unreadable(fmt.Sprintf("the call ended in a way that this version does not know (%d)", o.Kind))
-	}
-	r.fail(ctx, c, info, cause)
+	failure := failureOf(o, c.Type, c.ActivityID, func(payloads []*commonpb.Payload) *failurepb.Failure {
+		return r.decodeFailure(c, payloads)
+	})
+	r.settle(ctx, c, nil, r.toError(ctx, failure))
 }
 
 // refuse settles a call that dispatch did not accept.
@@ -77,21 +50,52 @@ func (r *router) refuse(ctx sdkworkflow.Context, c *call, encoded *commonpb.Payl
 	if cause == nil {
 		cause = application(ErrorTypeRefused, "the call was refused")
 	}
-	r.fail(ctx, c, &failurepb.ActivityFailureInfo{
+	r.settle(ctx, c, nil, r.toError(ctx, activityFailure(&failurepb.ActivityFailureInfo{
 		ActivityType: &commonpb.ActivityType{Name: c.Type},
 		ActivityId:   c.ActivityID,
 		RetryState:   enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE,
-	}, cause)
+	}, cause)))
 }
 
-func (r *router) fail(ctx sdkworkflow.Context, c *call, info *failurepb.ActivityFailureInfo, cause *failurepb.Failure) {
-	failure := &failurepb.Failure{
+// failureOf is the failure that the server would have recorded for an activity that ended
+// without result. decode reads the failure that a handler left, nil where it left none.
+func failureOf(o *wire.Outcome, activityType, activityID string, decode func([]*commonpb.Payload) *failurepb.Failure) *failurepb.Failure {
+	info := &failurepb.ActivityFailureInfo{
+		ActivityType: &commonpb.ActivityType{Name: activityType},
+		ActivityId:   activityID,
+		Identity:     o.Worker,
+		RetryState:   enumspb.RetryState(o.Retry),
+	}
+	var cause *failurepb.Failure
+	switch o.Kind {
+	case wire.KindFailed:
+		cause = decode(o.Payloads)
+		if cause == nil {
+			cause = unreadable("the activity failed, but with no failure")
+		}
+	case wire.KindCanceled:
+		info.RetryState = enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE
+		cause = canceled(o.Payloads)
+	case wire.KindScheduleToStart, wire.KindScheduleToClose, wire.KindStartToClose, wire.KindHeartbeat:
+		info.Identity = "" // as the server's time-out events have none
+		cause = timedOut(timeoutTypes[o.Kind], o.Details, decode(o.Payloads))
+	case wire.KindPoison:
+		info.RetryState = enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE
+		cause = application(ErrorTypePoison, "executors were lost with this call too often, it is in the dead letters")
+		cause.Cause = decode(o.Payloads)
+	default:
+		cause = unreadable(fmt.Sprintf("the call ended in a way that this version does not know (%d)", o.Kind))
+	}
+	return activityFailure(info, cause)
+}
+
+func activityFailure(info *failurepb.ActivityFailureInfo, cause *failurepb.Failure) *failurepb.Failure {
+	return &failurepb.Failure{
 		Message:     "activity error",
 		Source:      "GoSDK",
 		Cause:       cause,
 		FailureInfo: &failurepb.Failure_ActivityFailureInfo{ActivityFailureInfo: info},
 	}
-	r.settle(ctx, c, nil, r.toError(ctx, failure))
 }
 
 func (r *router) toError(ctx sdkworkflow.Context, failure *failurepb.Failure) (err error) {
@@ -102,18 +106,24 @@ func (r *router) toError(ctx sdkworkflow.Context, failure *failurepb.Failure) (e
 	return fc.FailureToError(failure)
 }
 
+func (r *router) decodeFailure(c *call, payloads []*commonpb.Payload) *failurepb.Failure {
+	return decodeFailure(payloads, func() converter.DataConverter {
+		dc := converter.WithDataConverterSerializationContext(r.config.dataConverter(), r.serializationContext(c.ctx))
+		if aware, ok := dc.(sdkworkflow.ContextAware); ok {
+			dc = aware.WithWorkflowContext(c.ctx)
+		}
+		return dc
+	})
+}
+
 // decodeFailure returns nil for no payload. A payload that the converter does not take
 // becomes a failure that says so: the call did end, and a workflow task must not fail.
-func (r *router) decodeFailure(c *call, payloads []*commonpb.Payload) (failure *failurepb.Failure) {
+func decodeFailure(payloads []*commonpb.Payload, dc func() converter.DataConverter) (failure *failurepb.Failure) {
 	if len(payloads) == 0 {
 		return nil
 	}
 	defer caught(func(p any) { failure = unreadable(fmt.Sprintf("data converter: %v", p)) })
-	dc := converter.WithDataConverterSerializationContext(r.config.dataConverter(), r.serializationContext(c.ctx))
-	if aware, ok := dc.(sdkworkflow.ContextAware); ok {
-		dc = aware.WithWorkflowContext(c.ctx)
-	}
-	failure, err := wire.DecodeFailure(dc, payloads[0])
+	failure, err := wire.DecodeFailure(dc(), payloads[0])
 	if err != nil {
 		return unreadable(err.Error())
 	}

@@ -7,7 +7,8 @@
 -- ARGV 1 run  2 held below  3 retention ms  4 wave of the window ('' none)  5 window ms
 --      6 inbox  7 common digest (8 bytes)  8 common data  9 last number of the chunk
 --      10 pool bell channel  11 slot  12 executor bell prefix
---      13 T  then T type names
+--      13 bytes that delivery adds to each outcome
+--      14 T  then T type names
 --      D  then D times: kind (s schedule-to-start, c schedule-to-close), ms, from, to
 --      then for each task: number, fingerprint(8) .. flag (e: caller holds the outcome,
 --      r: caller is sure that a delivered outcome is lost), type (index into the T names),
@@ -17,10 +18,10 @@
 local run, held, retention = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local wave, window, inbox = ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local common_id, common, last = ARGV[7], ARGV[8], tonumber(ARGV[9])
-local pool_bell, slot, executor_bell = ARGV[10], ARGV[11], ARGV[12]
+local pool_bell, slot, executor_bell, overhead = ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 local key, now = run_key(run), now_ms()
 
-local at = 13
+local at = 14
 local types = {}
 for i = 1, tonumber(ARGV[at]) do
   types[i] = ARGV[at + i]
@@ -103,6 +104,7 @@ reply[1] = table.concat(codes)
 
 if added > 0 then
   redis.call('HSET', key, 'w' .. common_id, common, 'c', common_id, 'ttl', retention)
+  if overhead ~= '0' then redis.call('HSET', key, 'V', overhead) end
   for _, d in ipairs(deadlines) do
     -- entry ids may run ahead of the clock as this script read it
     add_due(now + d.ms, d.kind .. string.match(last_entry, '^%d+') .. ':' .. run .. '/' .. d.from .. '-' .. d.to)

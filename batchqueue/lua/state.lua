@@ -11,6 +11,7 @@
 --   B     batches fixed so far                 c  digest of the latest common data
 --   z     1: abandoned                         A  delivery address that an ask gave
 --   L     lowest chunk that is kept            ttl  retention, ms
+--   V     bytes that delivery adds to each outcome
 -- A record is state, fingerprint, lane, type index, entry id:
 --   q  in a stream, waiting or claimed    d  delayed           x  claimed, cancel asked
 --   f  finished, outcome in the box       t  outcome taken     a  outcome acknowledged
