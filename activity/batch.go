@@ -284,49 +284,46 @@ func (r *Runtime) enqueue(ctx context.Context, b *batch) (Handle, error) {
 	fail := func(err error) error {
 		return fmt.Errorf("slipstream: enqueue batch %q of %d tasks in pool %q: %w", b.id, len(b.wave.Tasks), b.pool, err)
 	}
-	h := Handle{ID: b.id, pool: b.pool, slot: unknownSlot}
 	if !r.breaker.allow() {
 		return Handle{}, fail(batchqueue.ErrUnavailable)
 	}
-	sent, err := r.send(ctx, b, &h)
+	slot, err := r.sendBatch(ctx, b)
 	if ctx.Err() == nil {
 		r.breaker.report(!errors.Is(err, batchqueue.ErrUnavailable) && !errors.Is(err, batchqueue.ErrFull))
 	}
-	if err != nil {
-		if !sent {
-			return Handle{}, fail(err)
-		}
+	h := Handle{ID: b.id, pool: b.pool, slot: slot}
+	switch {
+	case err == nil:
+		r.count("slipstream_tasks_enqueued", len(b.wave.Tasks))
+		return h, nil
+	case errors.Is(err, ErrUnsure):
 		return h, fail(err)
 	}
-	r.count("slipstream_tasks_enqueued", len(b.wave.Tasks))
-	return h, nil
+	return Handle{}, fail(err)
 }
 
-// send reports whether tasks may be in the queue.
-func (r *Runtime) send(ctx context.Context, b *batch, h *Handle) (bool, error) {
+// sendBatch returns the batch's slot. An error other than ErrUnsure says that nothing was
+// sent.
+func (r *Runtime) sendBatch(ctx context.Context, b *batch) (int, error) {
 	if err := r.checkHandled(ctx, b); err != nil {
-		return false, err
+		return unknownSlot, err
 	}
 	wave := *b.wave
 	var lost error
 	for range 2 {
 		out, err := r.enqueueOnce(ctx, b.pool, &wave)
 		if err != nil {
-			return false, err
+			return unknownSlot, err
 		}
-		h.slot = out.Slot
 		wave.Slot, wave.Tasks, lost = out.Slot, unsureTasks(&wave, &out), firstError(&out)
-		if lost == nil {
-			return true, nil
-		}
-		if ctx.Err() != nil {
+		if lost == nil || ctx.Err() != nil {
 			break
 		}
 	}
-	if h.slot < 0 {
-		return false, lost // its slot was not even found: nothing was sent
+	if lost != nil && wave.Slot >= 0 { // otherwise not even its slot was found
+		lost = fmt.Errorf("%w: %w", ErrUnsure, lost)
 	}
-	return true, fmt.Errorf("%w: %w", ErrUnsure, lost)
+	return wave.Slot, lost
 }
 
 func (r *Runtime) enqueueOnce(ctx context.Context, pool string, wave *batchqueue.Wave) (batchqueue.Enqueued, error) {
@@ -360,7 +357,7 @@ func (r *Runtime) checkHandled(ctx context.Context, b *batch) error {
 	defer cancel()
 	known, err := r.announced.handled(ctx, b.pool, b.types, r.hurry(b.taskQueue))
 	if err != nil {
-		return fmt.Errorf("%w: %w", batchqueue.ErrUnavailable, err)
+		return err
 	}
 	for _, name := range b.types {
 		if !known[name] {

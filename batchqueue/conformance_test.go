@@ -558,6 +558,71 @@ var conformance = []struct {
 		require.NoError(b, err)
 		require.Empty(b, none)
 	}},
+	{"status says how each task ended, also once that was delivered", func(b *bench) {
+		short := task(4)
+		short.Type, short.Options.ScheduleToStart = "B", time.Millisecond
+		b.enqueue(task(1), task(2), task(3), short, task(5), task(6))
+		d := b.claim(4)
+		failed := done(d[1])
+		failed.outcome.Kind = KindFailed
+		b.settle(done(d[0]), failed)
+		require.NoError(b, b.q.Cancel(b.ctx, b.pool, 0, run, []Identity{{6, 106}}))
+		require.NoError(b, b.q.Discard(b.ctx, b.pool, 0, run, []Identity{{5, 105}}))
+		b.dueUntil("a task ran out", func() bool { return b.stats().Outbox == 4 })
+		for _, state := range []TaskState{StateFinished, StateAcknowledged} {
+			for n, kind := range map[uint64]Kind{1: KindCompleted, 2: KindFailed, 4: KindScheduleToStart, 6: KindCanceled} {
+				s, err := b.q.Status(b.ctx, b.pool, run, n)
+				require.NoError(b, err)
+				require.Equal(b, state, s.State, n)
+				require.Equal(b, kind, s.Kind, n)
+				require.Equal(b, n == 4, s.Type == "B")
+			}
+			for _, n := range []uint64{3, 5} {
+				s, err := b.q.Status(b.ctx, b.pool, run, n)
+				require.NoError(b, err)
+				require.Zero(b, s.Kind, n)
+			}
+			for _, batch := range b.batches() {
+				require.NoError(b, b.q.acked(b.ctx, batch))
+			}
+		}
+	}},
+	{"runs with open tasks are listed", func(b *bench) {
+		wide := make([]Task, 0, 1200)
+		for n := uint64(1); n <= 1200; n++ {
+			wide = append(wide, task(n))
+		}
+		other := task(1)
+		other.Type = "B"
+		b.enqueueWave(Wave{Run: "wide", Tasks: wide})
+		b.enqueueWave(Wave{Run: "b.other/type", Tasks: []Task{other}})
+		b.enqueueWave(Wave{Run: "delayed", Tasks: []Task{task(1)}})
+		b.enqueueWave(Wave{Run: "ended", Tasks: []Task{task(1)}})
+		for _, d := range b.claim(1300) {
+			switch d.Run {
+			case "delayed":
+				b.settle(again(d, time.Hour))
+			case "ended":
+				b.settle(done(d))
+			}
+		}
+		runs, err := b.q.Runs(b.ctx, b.pool)
+		require.NoError(b, err)
+		require.ElementsMatch(b, []string{"wide", "b.other/type", "delayed"}, runs, "claimed ones count")
+		none, err := b.q.Runs(b.ctx, "no such pool")
+		require.NoError(b, err)
+		require.Empty(b, none)
+	}},
+	{"batches count what delivery adds to outcomes", func(b *bench) {
+		b.enqueueWave(Wave{Tasks: []Task{task(1), task(2), task(3)}, OutcomeOverhead: batchBytes/2 - 100})
+		for _, d := range b.claim(3) {
+			b.settle(done(d))
+		}
+		first := b.batches()[0]
+		require.Equal(b, []uint64{1, 2}, outcomeNumbers(first.Outcomes))
+		require.NoError(b, b.q.acked(b.ctx, first))
+		require.Equal(b, []uint64{3}, outcomeNumbers(b.batches()[0].Outcomes))
+	}},
 	{"discarded tasks have no outcome", func(b *bench) {
 		b.enqueue(task(1), task(2))
 		d := b.claim(1)[0]

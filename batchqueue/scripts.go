@@ -74,6 +74,7 @@ var (
 	forgetScript  = loadScript("forget")
 	redriveScript = loadScript("redrive")
 	tasksScript   = loadScript("tasks")
+	runsScript    = loadScript("runs")
 	rateScript    = loadScript("rate")
 )
 

@@ -16,6 +16,7 @@
 --   q  in a stream, waiting or claimed    d  delayed           x  claimed, cancel asked
 --   f  finished, outcome in the box       t  outcome taken     a  outcome acknowledged
 --   z  parked: its run was abandoned before it was claimed
+-- Once it is finished, the lane is the kind of its outcome.
 
 local WIDTH, PER = 22, 32
 local BLANK = string.rep('\0', WIDTH)
@@ -178,8 +179,10 @@ end
 -- finish records an outcome: the transition to f. The caller has checked the record.
 -- Outcomes of a run are appended together, by flush.
 local boxes = {}
+local EXPIRED = { s = '\4', c = '\5' } -- what due.lua writes, as Go's kinds
 local function finish(run, n, fingerprint, wave, body)
-  set_state(run, n, 'f')
+  local kind = string.sub(body, 1, 1)
+  splice(run, n, 'f' .. fingerprint .. (EXPIRED[kind] or kind))
   local b = boxes[run]
   if not b then
     b = { outcomes = {}, numbers = {}, bytes = 0 }

@@ -38,6 +38,8 @@ type bedOptions struct {
 	plugin      plugin.Options // Redis and Marks are filled in
 	worker      worker.Options
 	propagators []sdkworkflow.ContextPropagator
+	converter   converter.DataConverter
+	named       map[string]any // more activities, registered under these names
 }
 
 // newBed starts a worker with the activities, all of them marked.
@@ -54,7 +56,7 @@ func newBed(t *testing.T, o bedOptions, workflows []any, activities ...any) *bed
 	t.Cleanup(func() { _ = p.Close() })
 	c, err := client.DialContext(t.Context(), client.Options{
 		HostPort: stack.Temporal(), Namespace: stack.Namespace(), Plugins: []client.Plugin{p},
-		ContextPropagators: o.propagators, Logger: quiet(),
+		ContextPropagators: o.propagators, DataConverter: o.converter, Logger: quiet(),
 	})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
@@ -65,6 +67,9 @@ func newBed(t *testing.T, o bedOptions, workflows []any, activities ...any) *bed
 	}
 	for _, f := range activities {
 		w.RegisterActivity(f)
+	}
+	for name, f := range o.named {
+		w.RegisterActivityWithOptions(f, sdkactivity.RegisterOptions{Name: name})
 	}
 	require.NoError(t, w.Start())
 	t.Cleanup(w.Stop)
