@@ -238,12 +238,11 @@ func cancelCause(cause error) error {
 }
 
 func (v *invocation) tags(more ...any) []any {
-	return append([]any{
-		"WorkflowID", v.address.WorkflowID,
-		"RunID", v.address.RunID,
-		"ActivityType", v.d.Type,
-		"Attempt", v.info.Attempt,
-	}, more...)
+	tags := []any{"WorkflowID", v.address.WorkflowID, "RunID", v.address.RunID}
+	if v.address.Batch != "" {
+		tags = []any{"ActivityID", v.info.ActivityID, "ActivityRunID", v.info.ActivityRunID}
+	}
+	return append(append(tags, "ActivityType", v.d.Type, "Attempt", v.info.Attempt), more...)
 }
 
 // panicError makes the error that the SDK makes of a panic. Its type has no exported

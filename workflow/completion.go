@@ -37,8 +37,8 @@ const (
 //	}
 //
 // The worker that receives it needs neither the plugin nor Redis. Each task of a batch has
-// one completion; it comes once, unless the workflow continues as new or is reset while its
-// signal is on the way: Batch and Index then tell a repetition.
+// one completion; it comes once, unless the workflow ends, continues as new or is reset
+// while its signal is on the way: Batch and Index then tell a repetition.
 //
 // A Completion is JSON for its data converter, and may be passed on as it is, for example to
 // the next run of the same workflow. It must be decoded by a workflow of the ID that it was

@@ -354,15 +354,15 @@ func TestFireAndForget(t *testing.T) {
 
 // Canceled tasks that wait never start; those of workflows go on.
 func TestCancelWhatWaits(t *testing.T) {
-	e := &echoes{hold: make(chan struct{})}
+	e, f := &echoes{}, &failing{release: make(chan struct{})}
 	calls := func(ctx sdkworkflow.Context) (string, error) {
 		var r string
 		err := sdkworkflow.ExecuteActivity(withOptions(ctx), (*echoes).Echo, "of a workflow").Get(ctx, &r)
 		return r, err
 	}
-	b := newBed(t, bedOptions{plugin: plugin.Options{Concurrency: 1, Window: -1}}, []any{calls}, e.Echo)
-	c := newCaller(b, client.Options{}, (*echoes).Echo)
-	blocking := c.enqueue(activity.BatchOptions{}, echo("slow"))
+	b := newBed(t, bedOptions{plugin: plugin.Options{Concurrency: 1, Window: -1}}, []any{calls}, e.Echo, f.Fail)
+	c := newCaller(b, client.Options{}, (*echoes).Echo, (*failing).Fail)
+	blocking := c.enqueue(activity.BatchOptions{}, activity.Task{Activity: (*failing).Fail, Args: []any{"deaf"}, StartToCloseTimeout: time.Hour})
 	c.awaitStates(blocking, map[string]int{"claimed ": 1})
 	run := b.start(calls)
 	require.Eventually(t, func() bool {
@@ -378,22 +378,31 @@ func TestCancelWhatWaits(t *testing.T) {
 	c.awaitStates(some, map[string]int{"acknowledged canceled": 3})
 	require.NoError(t, c.queue.CancelAll(t.Context(), activity.Pool{TaskQueue: b.taskQueue}))
 	c.awaitStates(others, map[string]int{"acknowledged canceled": 2})
-	c.awaitStates(blocking, map[string]int{"acknowledged canceled": 1})
+	c.awaitStates(blocking, map[string]int{"canceling ": 1})
+	close(f.release)
+	c.awaitStates(blocking, map[string]int{"acknowledged failed": 1})
 	var r string
 	require.NoError(t, run.Get(t.Context(), &r))
 	require.Equal(t, "echo of a workflow", r)
-	require.EqualValues(t, 2, e.starts.Load())
+	require.EqualValues(t, 1, e.starts.Load())
 }
 
-// aead encrypts payloads, salted.
-type aead struct{ cipher.AEAD }
+// aead encrypts payloads, salted and bound to what they belong to.
+type aead struct {
+	cipher.AEAD
+	context string
+}
 
 func newAEAD(t *testing.T) aead {
 	block, err := aes.NewCipher(bytes.Repeat([]byte{7}, 32))
 	require.NoError(t, err)
 	sealed, err := cipher.NewGCM(block)
 	require.NoError(t, err)
-	return aead{sealed}
+	return aead{sealed, ""}
+}
+
+func (a aead) WithSerializationContext(c converter.SerializationContext) converter.PayloadCodec {
+	return aead{a.AEAD, fmt.Sprintf("%T %+v", c, c)}
 }
 
 func (a aead) Encode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error) {
@@ -405,7 +414,7 @@ func (a aead) Encode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error) 
 		}
 		nonce := make([]byte, a.NonceSize())
 		_, _ = rand.Read(nonce)
-		out[i] = &commonpb.Payload{Metadata: map[string][]byte{"encoding": []byte("binary/sealed")}, Data: a.Seal(nonce, nonce, plain, nil)}
+		out[i] = &commonpb.Payload{Metadata: map[string][]byte{"encoding": []byte("binary/sealed")}, Data: a.Seal(nonce, nonce, plain, []byte(a.context))}
 	}
 	return out, nil
 }
@@ -416,7 +425,7 @@ func (a aead) Decode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error) 
 		if string(p.GetMetadata()["encoding"]) != "binary/sealed" {
 			return nil, errors.New("payload is not sealed") // strict: nothing passes by
 		}
-		plain, err := a.Open(nil, p.GetData()[:a.NonceSize()], p.GetData()[a.NonceSize():], nil)
+		plain, err := a.Open(nil, p.GetData()[:a.NonceSize()], p.GetData()[a.NonceSize():], []byte(a.context))
 		if err != nil {
 			return nil, err
 		}
@@ -469,8 +478,8 @@ func TestWhatRedisShows(t *testing.T) {
 			var release sync.Once
 			open := func() { release.Do(func() { close(e.hold) }) }
 			t.Cleanup(open)
-			b := newBed(t, bedOptions{plugin: plugin.Options{Concurrency: 2}, converter: dc}, []any{collect}, e.Echo)
-			c := newCaller(b, client.Options{DataConverter: dc}, (*echoes).Echo)
+			b := newBed(t, bedOptions{plugin: plugin.Options{Concurrency: 2}, converter: dc}, []any{collect}, e.Echo, (&failing{}).Fail)
+			c := newCaller(b, client.Options{DataConverter: dc}, (*echoes).Echo, (*failing).Fail)
 			id := "later-" + uuid.NewString()
 			o := activity.BatchOptions{ID: "b", OnComplete: &activity.OnComplete{
 				WorkflowID: id, SignalName: "done", Context: "the context value",
@@ -495,11 +504,12 @@ func TestWhatRedisShows(t *testing.T) {
 			o.ID = "c"
 			run := b.start(collect, 2)
 			o.OnComplete.WorkflowID, o.OnComplete.Start = run.GetID(), nil
-			c.enqueue(o, echo("a result"), echo("slow argument"))
+			c.enqueue(o, echo("a result"), activity.Task{Activity: (*failing).Fail, Args: []any{"never again"}, StartToCloseTimeout: time.Minute})
 			var endings []ending
 			require.NoError(t, run.Get(t.Context(), &endings))
 			require.Equal(t, "echo a result", endings[0].Result)
 			require.Equal(t, "the context value", endings[0].Context)
+			require.Equal(t, "Fail, Broken detail", endings[1].Error)
 			for _, event := range history(t, b.c, run) {
 				if s := event.GetWorkflowExecutionSignaledEventAttributes(); s != nil {
 					require.Len(t, s.GetInput().GetPayloads(), 1)
