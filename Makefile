@@ -48,8 +48,8 @@ devserver: setup ## Compile the embedded Temporal server and what runs on it, so
 test: test-library test-samples ## Run every test of every module with the race detector
 
 .PHONY: test-library
-test-library: setup ## Run the library's tests alone
-	CI=true go test -race -count=1 -timeout=10m $(TEST_FLAGS) ./...
+test-library: setup devserver ## Run the library's tests alone
+	CI=true SLIPSTREAM_DEVSERVER=$(BIN)/devserver go test -race -count=1 -timeout=10m $(TEST_FLAGS) ./...
 
 .PHONY: test-samples
 test-samples: setup devserver ## Run the samples' tests alone, end-to-end tests among them

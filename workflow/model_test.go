@@ -35,8 +35,9 @@ import (
 // call must give its own echo, calls with one attempt must start once, and every prefix
 // of every history must replay under every release.
 //
-//	SLIPSTREAM_TEMPORAL=HOST:PORT/NAMESPACE SLIPSTREAM_SEED=1 SLIPSTREAM_PROGRAMS=50 go test ./workflow -run TestModel
+//	SLIPSTREAM_SEED=1 SLIPSTREAM_PROGRAMS=50 SLIPSTREAM_CACHE=0 make test-library TEST_FLAGS='-run TestModel'
 func TestModel(t *testing.T) {
+	t.Parallel()
 	c, namespace := dial(t)
 	seed := uint64(number("SLIPSTREAM_SEED", int(time.Now().UnixNano())))
 	programs := number("SLIPSTREAM_PROGRAMS", 20)
