@@ -346,6 +346,9 @@ func TestNoWindowWhereItWouldNotPay(t *testing.T) {
 		many = append(many, callOf(n+2, "A"))
 	}
 	d.dispatch(t, waveOf(many...))
+	d.rt.o.Windows = map[string]time.Duration{"A": 0} // the mark's own, no longer than that
+	d.dispatch(t, waveOf(callOf(400, "A")))
+	d.rt.o.Windows = nil
 	d.w.windows.Store(d.w.maxWindows)
 	d.dispatch(t, waveOf(callOf(500, "A")))
 }

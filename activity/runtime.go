@@ -22,6 +22,8 @@ type RuntimeOptions struct {
 	Concurrency int
 	// Window is how long a dispatch waits for results; 0 means not at all.
 	Window time.Duration
+	// Windows are those of marked types; see Windows.
+	Windows map[string]time.Duration
 	// DrainTimeout is how long a stopping executor waits for its handlers.
 	DrainTimeout time.Duration
 	// MaxPayloadBytes is the namespace's limit for a call's arguments and for its result.
@@ -112,10 +114,19 @@ func (r *Runtime) begin(ctx context.Context) *batchqueue.Inbox {
 	r.end = end
 	r.background.Go(func() { r.forgetClosed(background) })
 	runtimes.set(r, true)
-	if r.o.Window > 0 {
+	if r.waits() {
 		r.inbox = r.queue.NewInbox()
 	}
 	return r.inbox
+}
+
+// waits tells whether any dispatch may wait for results.
+func (r *Runtime) waits() bool {
+	longest := r.o.Window
+	for _, length := range r.o.Windows {
+		longest = max(longest, length)
+	}
+	return longest > 0
 }
 
 // forget removes a worker that never started.

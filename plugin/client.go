@@ -45,6 +45,7 @@ func (p *Plugin) NewClient(ctx context.Context, o client.PluginNewClientOptions,
 		Marks:           p.settings.marks,
 		Concurrency:     p.settings.Concurrency,
 		Window:          p.settings.Window,
+		Windows:         activity.Windows(p.settings.Marks, p.settings.Window),
 		DrainTimeout:    p.settings.DrainTimeout,
 		MaxPayloadBytes: p.settings.MaxPayloadBytes,
 	})
