@@ -9,7 +9,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/worker"
-	"go.temporal.io/sdk/workflow"
+	sdkworkflow "go.temporal.io/sdk/workflow"
 
 	"github.com/slipstream-go/slipstream/plugin"
 	"github.com/slipstream-go/slipstream/plugin/plugintest"
@@ -17,9 +17,9 @@ import (
 
 func Translate(context.Context, string) (string, error) { return "hola", nil }
 
-func Greet(ctx workflow.Context, word string) (string, error) {
-	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: time.Minute})
-	err := workflow.ExecuteActivity(ctx, Translate, word).Get(ctx, &word)
+func Greet(ctx sdkworkflow.Context, word string) (string, error) {
+	ctx = sdkworkflow.WithActivityOptions(ctx, sdkworkflow.ActivityOptions{StartToCloseTimeout: time.Minute})
+	err := sdkworkflow.ExecuteActivity(ctx, Translate, word).Get(ctx, &word)
 	return word, err
 }
 
@@ -53,6 +53,7 @@ func ExampleRequireRouted() {
 		}
 		plugintest.RequireRouted(t, server.Client(), run.GetID(), run.GetRunID(), "Translate")
 	}
+	// Output:
 }
 
 // A history that was saved from production replays whatever is marked by now.
@@ -62,4 +63,5 @@ func ExampleRequireReplays() {
 			r.RegisterWorkflow(Greet)
 		}, plugin.Mark{Activity: Translate})
 	}
+	// Output:
 }
