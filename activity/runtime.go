@@ -17,6 +17,8 @@ type RuntimeOptions struct {
 	Queue *batchqueue.Queue
 	// Marks maps the marked activity types to their pools (see Resolve).
 	Marks map[string]string
+	// Disabled: no run of this process is newly routed.
+	Disabled bool
 	// Concurrency is the number of handlers that an executor runs side by side; 0 means
 	// the worker's MaxConcurrentActivityExecutionSize.
 	Concurrency int

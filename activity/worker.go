@@ -45,6 +45,7 @@ type Worker struct {
 	interceptors []interceptor.WorkerInterceptor
 	background   context.Context // ends when the user's BackgroundActivityContext does
 	maxWindows   int32
+	fleet        fleet
 
 	windows   atomic.Int32  // dispatches that wait for results
 	announced chan struct{} // closed once the types are announced
@@ -140,6 +141,7 @@ func (w *Worker) settle() {
 	w.background = o.BackgroundActivityContext
 	w.interceptors = append(append([]interceptor.WorkerInterceptor{}, w.rt.client.Interceptors...), o.Interceptors...)
 	w.maxWindows = windowsOf(o)
+	w.fleet.w = w
 }
 
 // windowsOf is the number of dispatches that may wait at a time: half of the slots that
@@ -202,6 +204,7 @@ func (w *Worker) Start(ctx context.Context, register func(any, sdkactivity.Regis
 	w.settle()
 	w.begun.Store(true)
 	w.rt.workerStarted(ctx)
+	w.enlist(ctx)
 	if !w.needsExecutor() {
 		close(w.announced)
 		return w.undoOn(next(ctx))
@@ -231,6 +234,16 @@ func (w *Worker) Start(ctx context.Context, register func(any, sdkactivity.Regis
 	case <-ctx.Done():
 	}
 	return nil
+}
+
+// enlist says that this worker has the plugin, before it polls; Redis being away is no
+// error, the polls try again.
+func (w *Worker) enlist(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	if err := w.fleet.enlist(ctx); err != nil {
+		w.logger.Debug("[Slipstream] cannot enlist this worker yet", "Error", err)
+	}
 }
 
 // undoOn gives up what Start took, if the worker does not start.

@@ -137,6 +137,7 @@ All names are built in keys.go. <slot> is slipstream:{<namespace>/<pool>/<slot>}
 	<slot>dead              stream of dead letters            10,000 at most
 	<pool>config            configuration, versioned          for ever
 	<pool>announced         types that workers announced      24 h
+	<pool>enlisted          who belongs to the pool           as long as it says
 	<pool>executors, executor:<id>  who is there              24 h, one lease
 	<pool>rate              the pool's token bucket           1 min
 

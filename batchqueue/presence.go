@@ -51,6 +51,39 @@ func (q *Queue) Announced(ctx context.Context, pool string) (map[string]bool, er
 	return out, nil
 }
 
+// Enlist says that a process belongs to the pool, for ttl, whether it takes tasks or not.
+func (q *Queue) Enlist(ctx context.Context, pool, member string, ttl time.Duration) error {
+	fail := func(err error) error {
+		return fmt.Errorf("enlist %q in pool %q: %w", member, pool, unavailable(err))
+	}
+	now, err := q.rdb.Time(ctx).Result()
+	if err != nil {
+		return fail(err)
+	}
+	key := q.keys.enlisted(pool)
+	pipe := q.rdb.Pipeline()
+	pipe.ZAdd(ctx, key, redis.Z{Score: float64(now.Add(ttl).UnixMilli()), Member: member})
+	pipe.ZRemRangeByScore(ctx, key, "-inf", strconv.FormatInt(now.UnixMilli(), 10))
+	pipe.PExpire(ctx, key, ttl)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// Enlisted returns who belongs to the pool.
+func (q *Queue) Enlisted(ctx context.Context, pool string) (map[string]bool, error) {
+	members, err := q.rdb.ZRange(ctx, q.keys.enlisted(pool), 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read who is enlisted in pool %q: %w", pool, unavailable(err))
+	}
+	out := make(map[string]bool, len(members))
+	for _, m := range members {
+		out[m] = true
+	}
+	return out, nil
+}
+
 func (q *Queue) present(ctx context.Context, pool string, p presence, ttl time.Duration) error {
 	raw, err := json.Marshal(p)
 	if err != nil {
