@@ -120,8 +120,7 @@ All names are built in keys.go. <slot> is slipstream:{<namespace>/<pool>/<slot>}
 
 	<slot>ready:<type>      stream of enqueued tasks          lives with the slot
 	<slot>front:<type>      stream of tasks that come again   lives with the slot
-	<slot>suspect:<type>    stream claimed suspects pass      lives with the slot
-	<slot>suspects:<l>:<type>  list of suspects of a level    until claimed
+	<slot>suspect:<l>:<type>  stream of suspects of a level   lives with the slot
 	<slot>run:<run>         hash, the run record              retention after its last task
 	<slot>box:<run>         list of outcomes                  until acknowledged or taken
 	<slot>taken:<run>       hash of outcomes taken            retention

@@ -54,8 +54,7 @@ func (k keys) inbox(id string) string { return k.inboxPrefix() + id }
 const (
 	suffixReady       = "ready:"      // + type: stream of enqueued tasks
 	suffixFront       = "front:"      // + type: stream of released, reclaimed and due tasks
-	suffixSuspect     = "suspect:"    // + type: stream that claimed suspects pass through
-	suffixSuspects    = "suspects:"   // + level 1..3 + ":" + type: list of waiting suspects
+	suffixSuspect     = "suspect:"    // + level 1..3 + ":" + type: stream of suspects
 	suffixRun         = "run:"        // + run: hash, the run record
 	suffixBox         = "box:"        // + run: list of undelivered outcomes
 	suffixTaken       = "taken:"      // + run: hash number -> outcome handed to a dispatch
@@ -94,11 +93,16 @@ func luaKeys() string {
 	}
 	for _, open := range []struct{ name, suffix string }{
 		{"run_key", suffixRun}, {"box_key", suffixBox}, {"taken_key", suffixTaken},
-		{"closed_key", suffixClosed}, {"suspects_key", suffixSuspects},
+		{"closed_key", suffixClosed},
 	} {
 		b.WriteString("local function " + open.name + "(name) return P .. '" + open.suffix + "' .. name end\n")
 	}
-	b.WriteString("local LANES = { r = '" + suffixReady + "', f = '" + suffixFront + "', s = '" + suffixSuspect + "' }\n")
+	b.WriteString("local LANES = { r = '" + suffixReady + "', f = '" + suffixFront + "'")
+	for level := range suspectLevels {
+		lane := strconv.Itoa(level + 1)
+		b.WriteString(", ['" + lane + "'] = '" + suffixSuspect + lane + ":'")
+	}
+	b.WriteString(" }\n")
 	b.WriteString("local function stream_key(lane, name) return P .. LANES[lane] .. name end\n")
 	return b.String()
 }

@@ -29,7 +29,7 @@ for i = 3, #ARGV, 2 do
       code = 'q'
       -- A record that outlived its task (lost group, deleted stream) must not hold the
       -- call for ever.
-      if state == 'q' and not (lane == 's' and id == '0-0') and #redis.call('XRANGE', stream_key(lane, type), id, id) == 0 then
+      if state == 'q' and #redis.call('XRANGE', stream_key(lane, type), id, id) == 0 then
         code = 'n'
         set_state(run, n, 'a')
         add_open(run, -1)

@@ -297,21 +297,14 @@ local function arm_deadlines(run, n, m, now, at)
   if tonumber(close or 0) > 0 then add_due(tonumber(close), 'c' .. range) end
 end
 
--- requeue puts a task that was claimed before in front again: the front lane, or the
--- list of its level for one that was lost with its executor twice or more.
+-- requeue puts a task that was claimed before in front again: the front lane, or the lane
+-- of its level for one that was lost with its executor twice or more.
 local function requeue(run, n, fingerprint, type, wave, e, m, l, h, now)
   local losses = tonumber(string.match(m, '^[^:]*:(%d+)') or 0)
-  local number, at = string.format('%.0f', n), '0'
-  if losses >= 2 then
-    local level = math.min(losses, 4) - 1
-    redis.call('RPUSH', suspects_key(level .. ':' .. type), pack(run, wave, number, e, m, l, h, fingerprint))
-    write(run, n, 'q', fingerprint, 's', type)
-  else
-    local id = add_entry('f', type, 'r', run, 'w', wave, 'n', number, 'e', e, 'm', m, 'l', l, 'h', h)
-    write(run, n, 'q', fingerprint, 'f', type, id)
-    at = string.match(id, '^%d+')
-  end
-  arm_deadlines(run, n, m, now, at)
+  local lane = losses < 2 and 'f' or string.format('%d', math.min(losses, 4) - 1)
+  local id = add_entry(lane, type, 'r', run, 'w', wave, 'n', string.format('%.0f', n), 'e', e, 'm', m, 'l', l, 'h', h)
+  write(run, n, 'q', fingerprint, lane, type, id)
+  arm_deadlines(run, n, m, now, string.match(id, '^%d+'))
 end
 
 -- entries_reply gives claimed entries with the common data they refer to
