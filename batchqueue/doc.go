@@ -125,7 +125,7 @@ All names are built in keys.go. <slot> is slipstream:{<namespace>/<pool>/<slot>}
 	<slot>box:<run>         list of outcomes                  until acknowledged or taken
 	<slot>taken:<run>       hash of outcomes taken            retention
 	<slot>closed:<run>:<wave>  closing answer                 1 min
-	<slot>due               sorted set of what is due         until due
+	<slot>due               sorted set of what is due         until due, or its tasks ended
 	<slot>delayed           hash of delayed and parked tasks  until due; parked 15 min
 	<slot>deliverable       sorted set of runs with outcomes  until delivered
 	<slot>leases            sorted set executor -> expiry     one lease

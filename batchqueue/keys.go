@@ -59,9 +59,9 @@ const (
 	suffixBox         = "box:"        // + run: list of undelivered outcomes
 	suffixTaken       = "taken:"      // + run: hash number -> outcome handed to a dispatch
 	suffixClosed      = "closed:"     // + run + ":" + wave: the closing answer
-	suffixTypes       = "types"       // set of types seen in the slot
+	suffixTypes       = "types"       // list of types seen in the slot
 	suffixDue         = "due"         // zset of what happens at a time
-	suffixDelayed     = "delayed"     // hash run/number -> entry waiting for its time
+	suffixDelayed     = "delayed"     // hash run/number -> entry that is delayed or parked
 	suffixDeliverable = "deliverable" // zset run -> not before
 	suffixLeases      = "leases"      // zset executor -> expiry
 	suffixCancels     = "cancels"     // hash claim -> executor that is told to stop

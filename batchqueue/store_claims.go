@@ -151,13 +151,7 @@ func (q *Queue) settle(ctx context.Context, pool string, slot int, batch []settl
 		if s.outcome.Kind != 0 {
 			body = encodeOutcome(&s.outcome)
 		}
-		meta := metadata{
-			attempt: s.attempt, losses: s.losses, alone: s.alone, scheduledMS: d.ScheduledAt.UnixMilli(),
-			scheduleToStartMS: milliseconds(d.Options.ScheduleToStart),
-		}
-		if d.Options.ScheduleToClose > 0 {
-			meta.closeAtMS = meta.scheduledMS + milliseconds(d.Options.ScheduleToClose)
-		}
+		meta := metadata{attempt: s.attempt, losses: s.losses, alone: s.alone, scheduledMS: d.ScheduledAt.UnixMilli()}
 		delay := milliseconds(s.delay)
 		if s.action == actionFinish {
 			delay = 0
