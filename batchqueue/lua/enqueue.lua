@@ -95,7 +95,8 @@ end
 reply[1] = table.concat(codes)
 
 if added > 0 then
-  redis.call('HSET', key, 'w' .. common_id, common, 'c', common_id, 'ttl', retention)
+  redis.call('HSET', key, 'w' .. common_id, common)
+  if retention ~= RETENTION then redis.call('HSET', key, 'ttl', retention) end
   for _, d in ipairs(deadlines) do
     for c = floor((d.from - 1) / PER), floor((d.to - 1) / PER) do add_wait(run, c, now + d.ms) end
   end
@@ -125,22 +126,18 @@ if held > 1 then
 end
 if added > 0 then
   local keep, found = {}, false
-  for digest, upto in string.gmatch(head[2] or '', '(%w+)=(%d+);') do
-    local raw = string.gsub(digest, '%x%x', function(h) return string.char(tonumber(h, 16)) end)
+  for digest, upto in string.gmatch(head[2] or '', '(........)(%d+);') do
     upto = tonumber(upto)
-    if raw == common_id then
+    if digest == common_id then
       found, upto = true, math.max(upto, last)
     end
-    if upto >= held or raw == common_id then
-      keep[#keep + 1] = digest .. '=' .. string.format('%.0f', upto) .. ';'
+    if upto >= held or digest == common_id then
+      keep[#keep + 1] = digest .. string.format('%.0f', upto) .. ';'
     else
-      redis.call('HDEL', key, 'w' .. raw)
+      redis.call('HDEL', key, 'w' .. digest)
     end
   end
-  if not found then
-    local digest = string.gsub(common_id, '.', function(c) return string.format('%02x', string.byte(c)) end)
-    keep[#keep + 1] = digest .. '=' .. string.format('%.0f', last) .. ';'
-  end
+  if not found then keep[#keep + 1] = common_id .. string.format('%.0f', last) .. ';' end
   redis.call('HSET', key, 'W', table.concat(keep))
 end
 

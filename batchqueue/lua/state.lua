@@ -3,14 +3,14 @@
 --
 -- A run record is the hash run:<run>:
 --   t<k>  table chunk: 32 records of 22 bytes for the numbers 32k+1 .. 32k+32
---   w<c>  common data of waves, by digest; W  which waves still need which
+--   w<c>  common data of waves, by digest(8); W  digest(8) .. last number that needs it ";"
 --   o     open tasks: added, outcome not yet delivered or taken
 --   k     window tokens "wave=expiry=inbox;"   h  since when outcomes wait for a token
 --   H     longest such wait, ms                b  size of the fixed batch, if any
 --   g     rate gate "tokens|ms"                N  1: never push, the run asks
---   B     batches fixed so far                 c  digest of the latest common data
---   z     1: abandoned                         A  delivery address that an ask gave
---   L     lowest chunk that is kept            ttl  retention, ms
+--   B     batches fixed so far                 A  delivery address that an ask gave
+--   z     1: abandoned                         L  lowest chunk that is kept
+--   ttl   retention, ms, if it is not RETENTION
 --   D     first-last chunk whose tasks may wait in DUE; none once nothing is open
 -- A record is state, fingerprint, lane, type index, entry id:
 --   q  in a stream, waiting or claimed    d  delayed           x  claimed, cancel asked
@@ -23,6 +23,7 @@
 --               may have run out of time, not before
 
 local WIDTH, PER = 22, 32
+local RETENTION = 120000 -- ms: the least that enqueue.go asks for
 local BLANK = string.rep('\0', WIDTH)
 
 local function now_ms()
@@ -278,7 +279,7 @@ local function flush()
     if open <= 0 then
       local head = redis.call('HMGET', key, 'z', 'ttl', 'D')
       if head[3] then drop_waits(run) end
-      if not head[1] then redis.call('PEXPIRE', key, head[2] or 120000) end
+      if not head[1] then redis.call('PEXPIRE', key, head[2] or RETENTION) end
     elseif delta > 0 then
       redis.call('PERSIST', key)
     end
