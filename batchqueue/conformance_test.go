@@ -1141,6 +1141,53 @@ var conformance = []struct {
 		require.NoError(b, err)
 		require.Empty(b, got)
 	}},
+	{"permits count for as long as their executor says so", func(b *bench) {
+		say := func(executor string, permits int, ttl time.Duration) {
+			require.NoError(b, b.q.homePermits(b.ctx, b.pool, []int{0}, executor, permits, ttl))
+		}
+		bells := b.q.rdb.Subscribe(b.ctx, b.q.keys.poolBell(b.pool), b.q.keys.slotBell(b.pool, 0))
+		defer func() { _ = bells.Close() }()
+		for range 2 {
+			_, err := bells.Receive(b.ctx)
+			require.NoError(b, err)
+		}
+		next := uint64(0)
+		rings := func(depth int) []string {
+			var tasks []Task
+			for range depth {
+				next++
+				tasks = append(tasks, task(next))
+			}
+			b.enqueue(tasks...)
+			for _, d := range b.claim(depth) {
+				b.settle(done(d))
+			}
+			// the end of what this enqueue rang
+			require.NoError(b, b.q.rdb.Publish(b.ctx, b.q.keys.slotBell(b.pool, 0), "end").Err())
+			var out []string
+			for {
+				m, err := bells.ReceiveMessage(b.ctx)
+				require.NoError(b, err)
+				switch {
+				case m.Payload == "end":
+					return out
+				case m.Channel == b.q.keys.poolBell(b.pool):
+					out = append(out, m.Payload)
+				}
+			}
+		}
+		say("stays", 2, time.Minute)
+		say("leaves", 100, time.Minute)
+		require.Empty(b, rings(50))
+		say("leaves", 0, 0)
+		require.Equal(b, []string{"0"}, rings(50))
+		say("dies", 100, 50*time.Millisecond)
+		redistest.Eventually(b, 10*time.Second, "the dead one's permits do not count", func() bool { return len(rings(3)) == 1 })
+		say("stays", 2, time.Minute)
+		left, err := b.q.rdb.HKeys(b.ctx, b.q.keys.slot(b.pool, 0)+suffixPermits).Result()
+		require.NoError(b, err)
+		require.Equal(b, []string{"stays"}, left)
+	}},
 	{"a rate is shared", func(b *bench) {
 		granted := 0
 		for range 5 {

@@ -95,7 +95,7 @@ back of the box, so the two never touch the same outcome.
 	acked      f -> a                                        Deliverer
 	abandon    q waiting, d -> z                             Deliverer
 	lost       reads claims without lease                    Reclaimer
-	extend, audit, adopt, lead, resign, stats, tasks, forget, redrive, rate
+	extend, audit, adopt, lead, resign, permits, stats, tasks, forget, redrive, rate
 
 Each is one file in lua/, with its guarantee, keys, arguments and replies in the header.
 
@@ -130,7 +130,7 @@ All names are built in keys.go. <slot> is slipstream:{<namespace>/<pool>/<slot>}
 	<slot>deliverable       sorted set of runs with outcomes  until delivered
 	<slot>leases            sorted set executor -> expiry     one lease
 	<slot>cancels, heartbeats  hashes by claim                until settled
-	<slot>permits           hash of the home executors        refreshed by them
+	<slot>permits           hash of the home executors        one lease, refreshed by them
 	<slot>deliverer         the leader                        one lease
 	<slot>counters, types   exact counts, known types         live with the slot
 	<slot>dead              stream of dead letters            10,000 at most

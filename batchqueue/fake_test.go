@@ -58,7 +58,7 @@ type fakeSlot struct {
 	leases                 map[string]time.Time
 	cancels                map[claimRef]string
 	heartbeats             map[claimRef][]byte
-	permits                map[string]int
+	permits                map[string]fakePermits
 	box                    map[string][]Outcome
 	notBefore              map[string]time.Time
 	fixed                  map[string]int
@@ -66,6 +66,11 @@ type fakeSlot struct {
 	leader                 string
 	leads                  time.Time
 	dead                   []Outcome
+}
+
+type fakePermits struct {
+	n     int
+	until time.Time
 }
 
 type fakeDelayed struct {
@@ -185,7 +190,7 @@ func (f *fakeRedis) slot(n int) *fakeSlot {
 	if s == nil {
 		s = &fakeSlot{
 			claims: make(map[string]*fakeClaim), leases: make(map[string]time.Time), cancels: make(map[claimRef]string),
-			heartbeats: make(map[claimRef][]byte), permits: make(map[string]int), box: make(map[string][]Outcome),
+			heartbeats: make(map[claimRef][]byte), permits: make(map[string]fakePermits), box: make(map[string][]Outcome),
 			notBefore: make(map[string]time.Time), fixed: make(map[string]int), gone: make(map[string]bool), deaf: make(map[string]bool),
 		}
 		f.slots[n] = s
@@ -206,8 +211,10 @@ func (f *fakeRedis) enqueue(slot int, run string, tasks ...Task) {
 	}
 	f.publish(f.keys.slotBell(f.pool, slot), "")
 	permits := 0
-	for _, n := range s.permits {
-		permits += n
+	for _, p := range s.permits {
+		if p.until.After(now) {
+			permits += p.n
+		}
 	}
 	if len(s.ready) > permits {
 		f.publish(f.keys.poolBell(f.pool), strconv.Itoa(slot))
@@ -627,11 +634,11 @@ func (c *fakeClient) presences(context.Context, string) (out []presence, err err
 	return out, err
 }
 
-func (c *fakeClient) homePermits(_ context.Context, _ string, slots []int, executor string, permits int, _ time.Duration) error {
+func (c *fakeClient) homePermits(_ context.Context, _ string, slots []int, executor string, permits int, ttl time.Duration) error {
 	return c.do("homePermits", c.id, -1, func() {
 		for _, slot := range slots {
 			if permits > 0 {
-				c.slot(slot).permits[executor] = permits
+				c.slot(slot).permits[executor] = fakePermits{permits, c.now().Add(ttl)}
 			} else {
 				delete(c.slot(slot).permits, executor)
 			}

@@ -67,7 +67,7 @@ const (
 	suffixCancels     = "cancels"     // hash claim -> executor that is told to stop
 	suffixHeartbeats  = "heartbeats"  // hash claim -> last details
 	suffixCounters    = "counters"    // hash of exact counts
-	suffixPermits     = "permits"     // hash home executor -> permits
+	suffixPermits     = "permits"     // hash home executor -> "permits|expiry"
 	suffixDeliverer   = "deliverer"   // string: executor that leads the slot
 	suffixDead        = "dead"        // stream of dead letters
 	suffixBell        = "bell"

@@ -41,7 +41,7 @@ type model struct {
 	windows map[uint64]time.Time   // wave -> when its token expires
 	held    map[string][]*Delivery // executor -> claims it believes to hold
 	sent    *Batch                 // a batch under way
-	waits   map[Identity]waits // of tasks that were not claimed yet
+	waits   map[Identity]waits     // of tasks that were not claimed yet
 }
 
 // waits is until when a task may wait; zero is for ever.
