@@ -1015,6 +1015,21 @@ var conformance = []struct {
 		require.NoError(b, err)
 		require.Empty(b, got, "only one's own")
 	}},
+	{"a lost claim says how long it was held, not how long its task waited", func(b *bench) {
+		enqueued := time.Now()
+		b.enqueue(task(1))
+		s := again(b.claim(1)[0], 0)
+		s.losses = 4
+		b.settle(s)
+		b.dueUntil("the suspect has waited", func() bool { return time.Since(enqueued) > 100*time.Millisecond && b.stats().Depth() == 1 })
+		claimed := time.Now()
+		require.Len(b, b.claimAs("dead", 1), 1)
+		require.NoError(b, b.q.dropLease(b.ctx, b.pool, 0, "dead"))
+		claims, _, err := b.q.lost(b.ctx, b.pool, 0, 10)
+		require.NoError(b, err)
+		require.Len(b, claims, 1)
+		require.LessOrEqual(b, claims[0].held, time.Since(claimed)+time.Millisecond)
+	}},
 	{"lost claims are paged and keep their heartbeats", func(b *bench) {
 		var tasks []Task
 		for n := uint64(1); n <= 25; n++ {

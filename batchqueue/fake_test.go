@@ -82,6 +82,7 @@ type fakeClaim struct {
 	ref      claimRef
 	task     *fakeTask
 	executor string
+	at       time.Time
 }
 
 func newFake(slots int) *fakeRedis {
@@ -367,7 +368,7 @@ func (f *fakeRedis) claimLocked(slot int, r claimRequest) (reply claimReply) {
 			f.entries++
 			t.d.entry, t.d.lane = fmt.Sprintf("%d-%d", f.now().UnixMilli(), f.entries), lane
 			d := t.d
-			s.claims[t.d.entry] = &fakeClaim{ref: d.ref(), task: t, executor: r.executor}
+			s.claims[t.d.entry] = &fakeClaim{ref: d.ref(), task: t, executor: r.executor, at: f.now()}
 			reply.deliveries = append(reply.deliveries, &d)
 		}
 		*from = left
@@ -514,7 +515,7 @@ func (c *fakeClient) lost(_ context.Context, _ string, slot, limit int) (claims 
 			if hb := s.heartbeats[claim.ref]; hb != nil {
 				d.Heartbeat = hb
 			}
-			claims = append(claims, lostClaim{&d, claim.executor})
+			claims = append(claims, lostClaim{&d, claim.executor, c.now().Sub(claim.at)})
 		}
 	})
 	return claims, more, err

@@ -91,6 +91,7 @@ func (d *Delivery) ref() claimRef { return claimRef{d.slot, d.Type, d.lane, d.en
 type lostClaim struct {
 	delivery *Delivery
 	executor string
+	held     time.Duration // since the claim
 }
 
 // slotStore is the queue's data plane as the executor's loops use it. The methods

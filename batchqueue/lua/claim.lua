@@ -9,7 +9,7 @@
 --      6 7 8 budgets for suspects of level 1, 2 and 3 (level 3 is claimed alone)
 --      then type names
 -- Reply { flag, commons, entries }: flag 1 more may wait, 0 no, -1 blocked by the outbox
---   commons: run, digest, data, ...  entries: { type, lane, id, fields, '', '' }
+--   commons: run, digest, data, ...  entries: { type, lane, id, fields, '', '', 0 }
 local executor, lease, want, room = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 if tonumber(redis.call('HGET', COUNTERS, 'outbox') or 0) >= tonumber(ARGV[5]) then
   return { -1, {}, {} }

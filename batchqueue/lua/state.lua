@@ -429,7 +429,7 @@ local function entries_reply(entries)
       commons[#commons + 1] = f.w
       commons[#commons + 1] = redis.call('HGET', run_key(f.r), 'w' .. f.w) or ''
     end
-    out[#out + 1] = { e.type, e.lane, e.id, e.flat, e.executor or '', e.heartbeat or '' }
+    out[#out + 1] = { e.type, e.lane, e.id, e.flat, e.executor or '', e.heartbeat or '', e.held or 0 }
   end
   return commons, out
 end
