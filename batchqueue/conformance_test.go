@@ -802,6 +802,13 @@ var conformance = []struct {
 		require.Empty(b, b.claim(10))
 		require.Equal(b, "s", b.settle(done(d)), "a claimed task's time is its executor's")
 	}},
+	{"of two deadlines at one time ScheduleToStart is reported", func(b *bench) {
+		t1 := task(1)
+		t1.Options.ScheduleToStart, t1.Options.ScheduleToClose = 20*time.Millisecond, 20*time.Millisecond
+		b.enqueue(t1)
+		b.dueUntil("it ran out", func() bool { return b.stats().Outbox == 1 })
+		require.Equal(b, KindScheduleToStart, b.batches()[0].Outcomes[0].Kind)
+	}},
 	{"deadlines of a run leave with its last open task", func(b *bench) {
 		limited := func(numbers ...uint64) (out []Task) {
 			for _, n := range numbers {

@@ -374,7 +374,7 @@ local function waits_until(run, wave, e, m, id)
   if not o then return nil end
   local added = tonumber(string.match(id, '^%d+'))
   local scheduled = tonumber(string.match(m, '^%d+:%d+:%d+:(%d+)') or added)
-  if o.close > 0 and (o.start == 0 or scheduled + o.close <= added + o.start) then return scheduled + o.close, 'c' end
+  if o.close > 0 and (o.start == 0 or scheduled + o.close < added + o.start) then return scheduled + o.close, 'c' end
   if o.start > 0 then return added + o.start, 's' end
 end
 
