@@ -36,22 +36,13 @@ type reclaimer struct {
 }
 
 func (r *reclaimer) run(ctx context.Context) {
-	retry := backoff{first: retryFirst, most: r.lease / 3}
-	for {
-		wait := r.lease / 3
-		if err := r.pass(ctx); err == nil {
-			retry.reset()
-		} else {
+	repeat(ctx, nil, r.lease, r.failed, func() (time.Duration, error) {
+		err := r.pass(ctx)
+		if err != nil {
 			clear(r.since)
-			if ctx.Err() == nil {
-				r.failed(err)
-			}
-			wait = retry.next()
 		}
-		if !pause(ctx, wait) {
-			return
-		}
-	}
+		return r.lease / 3, err
+	})
 }
 
 // pass looks once, page by page.
