@@ -145,12 +145,10 @@ func decodeOutcome(element string) (Outcome, error) {
 type metadata struct {
 	attempt, losses, alone int
 	scheduledMS            int64
-	scheduleToStartMS      int64
-	closeAtMS              int64
 }
 
 func (m metadata) String() string {
-	return fmt.Sprintf("%d:%d:%d:%d:%d:%d", m.attempt, m.losses, m.alone, m.scheduledMS, m.scheduleToStartMS, m.closeAtMS)
+	return fmt.Sprintf("%d:%d:%d:%d", m.attempt, m.losses, m.alone, m.scheduledMS)
 }
 
 func parseMetadata(s string) (metadata, error) {
@@ -158,7 +156,7 @@ func parseMetadata(s string) (metadata, error) {
 	if s == "" {
 		return m, nil
 	}
-	_, err := fmt.Sscanf(s, "%d:%d:%d:%d:%d:%d", &m.attempt, &m.losses, &m.alone, &m.scheduledMS, &m.scheduleToStartMS, &m.closeAtMS)
+	_, err := fmt.Sscanf(s, "%d:%d:%d:%d", &m.attempt, &m.losses, &m.alone, &m.scheduledMS)
 	if err != nil {
 		return m, fmt.Errorf("metadata %q: %w", s, ErrInvalid)
 	}

@@ -159,7 +159,7 @@ func (e *Executor) round(ctx context.Context, fresh bool) error {
 		permits = conf.Concurrency
 	}
 	if len(home) > 0 {
-		if err := e.store.homePermits(ctx, e.pool, home, e.id, permits, 2*e.lease); err != nil {
+		if err := e.store.homePermits(ctx, e.pool, home, e.id, permits, e.lease); err != nil {
 			return err
 		}
 	}

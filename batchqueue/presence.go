@@ -150,18 +150,14 @@ func (q *Queue) presences(ctx context.Context, pool string) ([]presence, error) 
 }
 
 func (q *Queue) homePermits(ctx context.Context, pool string, slots []int, executor string, permits int, ttl time.Duration) error {
-	pipe := q.rdb.Pipeline()
-	for _, slot := range slots {
-		key := q.keys.slot(pool, slot) + suffixPermits
-		if permits > 0 {
-			pipe.HSet(ctx, key, executor, permits)
-			pipe.PExpire(ctx, key, ttl)
-		} else {
-			pipe.HDel(ctx, key, executor)
-		}
+	calls := make([]call, len(slots))
+	for i, slot := range slots {
+		calls[i] = call{permitsScript, q.keys.slot(pool, slot), []any{executor, permits, milliseconds(ttl)}}
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("report permits of executor %q in pool %q: %w", executor, pool, unavailable(err))
+	for i, cmd := range q.scripts.run(ctx, q.rdb, calls...) {
+		if err := cmd.Err(); err != nil {
+			return fmt.Errorf("report permits of executor %q in pool %q slot %d: %w", executor, pool, slots[i], unavailable(err))
+		}
 	}
 	return nil
 }

@@ -3,8 +3,6 @@ package batchqueue
 import (
 	"context"
 	"math/rand/v2"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -38,22 +36,13 @@ type reclaimer struct {
 }
 
 func (r *reclaimer) run(ctx context.Context) {
-	retry := backoff{first: retryFirst, most: r.lease / 3}
-	for {
-		wait := r.lease / 3
-		if err := r.pass(ctx); err == nil {
-			retry.reset()
-		} else {
+	repeat(ctx, nil, r.lease, r.failed, func() (time.Duration, error) {
+		err := r.pass(ctx)
+		if err != nil {
 			clear(r.since)
-			if ctx.Err() == nil {
-				r.failed(err)
-			}
-			wait = retry.next()
 		}
-		if !pause(ctx, wait) {
-			return
-		}
-	}
+		return r.lease / 3, err
+	})
 }
 
 // pass looks once, page by page.
@@ -154,7 +143,7 @@ func lossOf(c lostClaim, alive bool, now time.Time, lease time.Duration, limit i
 	losses, alone := d.losses, d.alone
 	if !alive {
 		losses++
-		if suspectLevel(d.losses) == levelAlone && now.Sub(claimedAt(d)) <= youngest+2*lease {
+		if suspectLevel(d.losses) == levelAlone && c.held <= youngest+2*lease {
 			alone++
 		}
 	}
@@ -165,15 +154,4 @@ func lossOf(c lostClaim, alive bool, now time.Time, lease time.Duration, limit i
 	s := settlementOf(d, judge(d.Options, d.Attempt, end, random), end.kind, nil, d.Heartbeat, c.executor)
 	s.losses, s.alone, s.lostBy = losses, alone, c.executor
 	return s
-}
-
-// claimedAt is when a suspect was claimed: it is put into a stream by the claim itself,
-// and the entry's ID begins with the time.
-func claimedAt(d *Delivery) time.Time {
-	ms, _, _ := strings.Cut(d.entry, "-")
-	n, err := strconv.ParseInt(ms, 10, 64)
-	if err != nil {
-		return time.Time{}
-	}
-	return time.UnixMilli(n)
 }

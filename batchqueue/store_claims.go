@@ -46,7 +46,7 @@ func (q *Queue) readEntries(ctx context.Context, pool string, slot int, reply []
 	out := make([]lostClaim, 0, len(entries))
 	for _, e := range entries {
 		parts, _ := e.([]any)
-		if len(parts) < 6 {
+		if len(parts) < 7 {
 			return out, fmt.Errorf("claim reply with an entry of %d parts: %w", len(parts), ErrInvalid)
 		}
 		d := &Delivery{Pool: pool, slot: slot, Type: text(parts[0]), lane: lane(text(parts[1])[0]), entry: text(parts[2])}
@@ -67,7 +67,7 @@ func (q *Queue) readEntries(ctx context.Context, pool string, slot int, reply []
 			q.setAside(ctx, pool, d, fields, err)
 			continue
 		}
-		out = append(out, lostClaim{delivery: d, executor: text(parts[4])})
+		out = append(out, lostClaim{delivery: d, executor: text(parts[4]), held: time.Duration(number(parts[6])) * time.Millisecond})
 	}
 	return out, nil
 }
@@ -151,13 +151,7 @@ func (q *Queue) settle(ctx context.Context, pool string, slot int, batch []settl
 		if s.outcome.Kind != 0 {
 			body = encodeOutcome(&s.outcome)
 		}
-		meta := metadata{
-			attempt: s.attempt, losses: s.losses, alone: s.alone, scheduledMS: d.ScheduledAt.UnixMilli(),
-			scheduleToStartMS: milliseconds(d.Options.ScheduleToStart),
-		}
-		if d.Options.ScheduleToClose > 0 {
-			meta.closeAtMS = meta.scheduledMS + milliseconds(d.Options.ScheduleToClose)
-		}
+		meta := metadata{attempt: s.attempt, losses: s.losses, alone: s.alone, scheduledMS: d.ScheduledAt.UnixMilli()}
 		delay := milliseconds(s.delay)
 		if s.action == actionFinish {
 			delay = 0

@@ -55,18 +55,17 @@ for i = 3, #ARGV, 14 do
       local entry = flat and fields(flat) or {}
       local e = entry.e or ''
       if stopped then m, l, h = entry.m or '', entry.l or '', entry.h or '' end
-      local name = task_name(run, n)
       if redis.call('HEXISTS', run_key(run), 'z') == 1 then
-        redis.call('HSET', DELAYED, name, pack(type, wave, e, m, l, h))
-        write(run, n, 'z', fingerprint, lane, type)
-        add_open(run, -1)
+        local purge = redis.call('ZSCORE', DUE, 'p' .. run)
+        park(run, n, fingerprint, lane, type, id, wave, e, m, l, h, purge or now)
       elseif action == 'R' then
+        local name = task_name(run, n)
         redis.call('HSET', DELAYED, name, pack(type, wave, e, m, l, h))
         write(run, n, 'd', fingerprint, lane, type)
         add_due(now + tonumber(delay), 'd' .. name)
         count('retried', 1)
       else
-        requeue(run, n, fingerprint, type, wave, e, m, l, h, now)
+        requeue(run, n, fingerprint, type, wave, e, m, l, h)
         rung = rung + 1
       end
     end
