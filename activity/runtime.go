@@ -17,8 +17,8 @@ type RuntimeOptions struct {
 	Queue *batchqueue.Queue
 	// Marks maps the marked activity types to their pools (see Resolve).
 	Marks map[string]string
-	// Concurrency is the number of handlers that an executor runs side by side; 0 means
-	// the worker's MaxConcurrentActivityExecutionSize.
+	// Concurrency is the number of marked activities that a worker runs side by side; 0
+	// means its MaxConcurrentActivityExecutionSize.
 	Concurrency int
 	// Window is how long a dispatch waits for results; 0 means not at all.
 	Window time.Duration
