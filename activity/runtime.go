@@ -19,8 +19,8 @@ type RuntimeOptions struct {
 	Marks map[string]string
 	// Disabled: no run of this process is newly routed.
 	Disabled bool
-	// Concurrency is the number of handlers that an executor runs side by side; 0 means
-	// the worker's MaxConcurrentActivityExecutionSize.
+	// Concurrency is the number of marked activities that a worker runs side by side; 0
+	// means its MaxConcurrentActivityExecutionSize.
 	Concurrency int
 	// Window is how long a dispatch waits for results; 0 means not at all.
 	Window time.Duration

@@ -11,6 +11,8 @@ import (
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
+
+	"github.com/slipstream-go/slipstream/batchqueue"
 )
 
 const (
@@ -46,6 +48,7 @@ type Worker struct {
 	background   context.Context // ends when the user's BackgroundActivityContext does
 	maxWindows   int32
 	fleet        fleet
+	budget       *batchqueue.Budget // nil where the worker runs nothing that is marked
 
 	windows   atomic.Int32  // dispatches that wait for results
 	announced chan struct{} // closed once the types are announced
@@ -184,7 +187,7 @@ func (w *Worker) needsExecutor() bool {
 	return false
 }
 
-// concurrency is the number of handlers that each executor of the worker runs.
+// concurrency is the number of marked activities that the worker runs at a time.
 func (w *Worker) concurrency() (int, error) {
 	switch {
 	case w.rt.o.Concurrency > 0:
@@ -209,8 +212,8 @@ func (w *Worker) Start(ctx context.Context, register func(any, sdkactivity.Regis
 		close(w.announced)
 		return w.undoOn(next(ctx))
 	}
-	concurrency, err := w.concurrency()
-	if err != nil {
+	var err error
+	if w.budget, err = w.newBudget(); err != nil {
 		return w.undoOn(err)
 	}
 	register(runHost, sdkactivity.RegisterOptions{Name: hostActivity})
@@ -227,7 +230,7 @@ func (w *Worker) Start(ctx context.Context, register func(any, sdkactivity.Regis
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w.cancel = cancel
 	ready := make(chan struct{})
-	w.keeper.Go(func() { w.keep(background, h, concurrency, ready) })
+	w.keeper.Go(func() { w.keep(background, h, ready) })
 	select {
 	case <-ready:
 	case <-time.After(startTimeout):

@@ -17,16 +17,18 @@ import (
 func TestOptionsNameTheFieldAndTheFix(t *testing.T) {
 	good := ExecutorOptions{Pool: "p", Types: []string{"A"}, Handler: echo, Deliver: func(context.Context, *Batch) error { return nil }}
 	for field, spoil := range map[string]func(*ExecutorOptions){
-		"Pool":          func(o *ExecutorOptions) { o.Pool = "" },
-		"ID":            func(o *ExecutorOptions) { o.ID = "a:b" },
-		"Types":         func(o *ExecutorOptions) { o.Types = nil },
-		"Types has":     func(o *ExecutorOptions) { o.Types = []string{"A", ""} },
-		"Concurrency":   func(o *ExecutorOptions) { o.Concurrency = -1 },
-		"Handler":       func(o *ExecutorOptions) { o.Handler = nil },
-		"Deliver":       func(o *ExecutorOptions) { o.Deliver = nil },
-		"DrainTimeout":  func(o *ExecutorOptions) { o.DrainTimeout = -1 },
-		"ClaimBytes":    func(o *ExecutorOptions) { o.ClaimBytes = -1 },
-		"RatePerSecond": func(o *ExecutorOptions) { o.RatePerSecond = math.NaN() },
+		"Pool":                               func(o *ExecutorOptions) { o.Pool = "" },
+		"ID":                                 func(o *ExecutorOptions) { o.ID = "a:b" },
+		"Types":                              func(o *ExecutorOptions) { o.Types = nil },
+		"Types has":                          func(o *ExecutorOptions) { o.Types = []string{"A", ""} },
+		"Concurrency":                        func(o *ExecutorOptions) { o.Concurrency = -1 },
+		"Handler":                            func(o *ExecutorOptions) { o.Handler = nil },
+		"Deliver":                            func(o *ExecutorOptions) { o.Deliver = nil },
+		"DrainTimeout":                       func(o *ExecutorOptions) { o.DrainTimeout = -1 },
+		"ClaimBytes":                         func(o *ExecutorOptions) { o.ClaimBytes = -1 },
+		"RatePerSecond":                      func(o *ExecutorOptions) { o.RatePerSecond = math.NaN() },
+		"RatePerSecond is 1 beside a Budget": func(o *ExecutorOptions) { o.RatePerSecond, o.Budget = 1, newBudget(1, 0) },
+		"PoolRatePerSecond":                  func(o *ExecutorOptions) { o.PoolRatePerSecond = -1 },
 	} {
 		o := good
 		spoil(&o)
