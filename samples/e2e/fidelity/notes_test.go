@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"strings"
 	"sync"
@@ -76,6 +77,9 @@ func show(v any) string {
 	case nil:
 		return "nil"
 	case error:
+		if r := reflect.ValueOf(v); r.Kind() == reflect.Pointer && r.IsNil() {
+			return "nil"
+		}
 		return showError(v)
 	case string:
 		return fmt.Sprintf("%q", v)
