@@ -719,6 +719,13 @@ var conformance = []struct {
 		require.Empty(b, b.claim(10))
 		require.Equal(b, "s", b.settle(done(d)), "a claimed task's time is its executor's")
 	}},
+	{"of two deadlines at one time ScheduleToStart is reported", func(b *bench) {
+		t1 := task(1)
+		t1.Options.ScheduleToStart, t1.Options.ScheduleToClose = 20*time.Millisecond, 20*time.Millisecond
+		b.enqueue(t1)
+		b.dueUntil("it ran out", func() bool { return b.stats().Outbox == 1 })
+		require.Equal(b, KindScheduleToStart, b.batches()[0].Outcomes[0].Kind)
+	}},
 	{"a released task has its deadlines again", func(b *bench) {
 		t1 := task(1)
 		t1.Options.ScheduleToStart = 50 * time.Millisecond

@@ -153,7 +153,8 @@ func (q *Queue) enqueueCall(pool string, slot int, w *Wave, from, to int) call {
 }
 
 // waitingDeadlines gives (kind, ms, from, to) for stretches of neighbouring numbers with
-// equal limits: one entry in the due set serves them all.
+// equal limits: one entry in the due set serves them all. Of two limits that run out
+// together ScheduleToStart is the one that is reported, so it stands alone then.
 func waitingDeadlines(tasks []Task) []any {
 	var out []any
 	for i := 0; i < len(tasks); {
@@ -166,7 +167,7 @@ func waitingDeadlines(tasks []Task) []any {
 		if a.ScheduleToStart > 0 {
 			out = append(out, "s", milliseconds(a.ScheduleToStart), tasks[i].Number, tasks[j-1].Number)
 		}
-		if a.ScheduleToClose > 0 {
+		if a.ScheduleToClose > 0 && (a.ScheduleToStart == 0 || a.ScheduleToClose < a.ScheduleToStart) {
 			out = append(out, "c", milliseconds(a.ScheduleToClose), tasks[i].Number, tasks[j-1].Number)
 		}
 		i = j
