@@ -59,7 +59,7 @@ func (r *router) finish(ctx sdkworkflow.Context, c *call, o *wire.Outcome) {
 		return
 	case wire.KindScheduleToStart, wire.KindScheduleToClose, wire.KindStartToClose, wire.KindHeartbeat:
 		info.Identity = "" // as the server's time-out events have none
-		cause = timedOut(timeoutTypes[o.Kind], o.Details, r.decodeFailure(c, o.Payloads))
+		cause = timedOut(o, r.decodeFailure(c, o.Payloads))
 	case wire.KindPoison:
 		info.RetryState = enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE
 		cause = application(ErrorTypePoison, "executors were lost with this call too often, it is in the dead letters")
@@ -145,17 +145,19 @@ var timeoutTypes = map[wire.Kind]enumspb.TimeoutType{
 	wire.KindHeartbeat:       enumspb.TIMEOUT_TYPE_HEARTBEAT,
 }
 
+// noTimeToRetry is the server's message for the time-out of a call that was still to be
+// tried, whatever time-out its last attempt ran into.
+const noTimeToRetry = "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying"
+
 // timedOut is the failure that the server writes for a time-out.
-func timedOut(kind enumspb.TimeoutType, details []*commonpb.Payload, last *failurepb.Failure) *failurepb.Failure {
-	return &failurepb.Failure{
-		Message: fmt.Sprintf("activity %s timeout", kind),
-		Source:  "Server",
-		Cause:   last,
-		FailureInfo: &failurepb.Failure_TimeoutFailureInfo{TimeoutFailureInfo: &failurepb.TimeoutFailureInfo{
-			TimeoutType:          kind,
-			LastHeartbeatDetails: payloadsOrNil(details),
-		}},
+func timedOut(o *wire.Outcome, last *failurepb.Failure) *failurepb.Failure {
+	failure := wire.TimeoutFailure(timeoutTypes[o.Kind])
+	if o.Kind == wire.KindScheduleToClose && enumspb.RetryState(o.Retry) == enumspb.RETRY_STATE_TIMEOUT {
+		failure.Message = noTimeToRetry
 	}
+	failure.GetTimeoutFailureInfo().LastHeartbeatDetails = payloadsOrNil(o.Details)
+	failure.Cause = last
+	return failure
 }
 
 func application(errorType, message string) *failurepb.Failure {
