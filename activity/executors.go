@@ -113,6 +113,7 @@ func (w *Worker) startExecutor(ctx context.Context, h *host, pool string, concur
 		Handler: func(ctx context.Context, d *batchqueue.Delivery) batchqueue.Result {
 			return w.handle(ctx, h, d)
 		},
+		TimeoutFailure: w.timeoutFailure,
 		Deliver: func(ctx context.Context, b *batchqueue.Batch) error {
 			return w.deliver(ctx, h, b)
 		},

@@ -35,6 +35,9 @@ type RetryPolicy struct {
 	// MaximumAttempts counts the first attempt too; 0 means no limit. With 1, a task
 	// that was claimed once is never started again, whatever happens.
 	MaximumAttempts int
+	// FinalStartToClose and FinalHeartbeat: an attempt that ends in this time-out is not
+	// followed by another, as after Result.NonRetryable.
+	FinalStartToClose, FinalHeartbeat bool
 }
 
 // Task is one unit of work to enqueue.
