@@ -664,6 +664,14 @@ var conformance = []struct {
 		require.Equal(b, []AnswerState{AnswerNotHere}, states(b.ask(other).Answers))
 		require.Empty(b, b.batches(), "what was pulled is not pushed")
 	}},
+	{"ask: deadlines hold without anybody who moves what is due", func(b *bench) {
+		t1 := task(1)
+		t1.Options.ScheduleToStart = 20 * time.Millisecond
+		b.enqueue(t1)
+		var r AskReply
+		require.Eventually(b, func() bool { r = b.ask(t1); return len(r.Taken) > 0 }, 5*time.Second, 5*time.Millisecond)
+		require.Equal(b, KindScheduleToStart, r.Taken[0].Kind)
+	}},
 	{"ask after delivery: not here", func(b *bench) {
 		b.enqueue(task(1))
 		b.settle(done(b.claim(1)[0]))
