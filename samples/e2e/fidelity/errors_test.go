@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -168,7 +169,7 @@ var errorScenarios = []scenario{
 	},
 	{
 		name: "panic of the runtime",
-		play: failing(func() error { var words []string; return errors.New(words[len(words)]) }),
+		play: failing(func() error { return errors.New([]string{"only"}[len(os.Args)]) }),
 	},
 	{
 		name: "panic that the policy does not retry",
