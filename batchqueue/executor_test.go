@@ -186,6 +186,29 @@ func TestFailedAttemptsAreRetriedByPolicy(t *testing.T) {
 	})
 }
 
+// The last heartbeat counts, also one without details.
+func TestLastHeartbeatIsKept(t *testing.T) {
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		var seen []string
+		l.start(ExecutorOptions{Handler: func(_ context.Context, d *Delivery) Result {
+			seen = append(seen, string(d.Heartbeat))
+			switch d.Attempt {
+			case 1:
+				d.RecordHeartbeat([]byte("one"))
+				d.RecordHeartbeat([]byte("two"))
+			case 3:
+				d.RecordHeartbeat(nil)
+			case 4:
+				return Result{Kind: KindCompleted}
+			}
+			return Result{Kind: KindFailed}
+		}})
+		l.enqueue(0, "run", with(1, TaskOptions{Retry: RetryPolicy{InitialInterval: time.Millisecond}}))
+		l.await(1)
+		require.Equal(t, []string{"", "two", "two", ""}, seen)
+	})
+}
+
 // What is known of an attempt that timed out is for the caller to say, and it is known to
 // the next attempt and to the outcome.
 func TestTimedOutAttemptLeavesAFailure(t *testing.T) {

@@ -197,7 +197,7 @@ type Delivery struct {
 }
 
 // RecordHeartbeat tells the queue that the handler is alive, with opaque details for
-// the next attempt. It costs no Redis call: details travel with the next lease
+// the next attempt; nil details take back those recorded before. It costs no Redis call: details travel with the next lease
 // extension. Safe for concurrent use.
 func (d *Delivery) RecordHeartbeat(details []byte) {
 	if d.heartbeat != nil {

@@ -4,8 +4,8 @@
 -- would be lost with it).
 -- KEYS[1] slot prefix
 -- ARGV 1 at most
--- Reply as claim.lua, with executor and last heartbeat details in each entry;
---   flag 1 there are more
+-- Reply as claim.lua, with executor and last heartbeat in each entry ('=' and the details
+--   that the executor told of, '' if it told of none); flag 1 there are more
 local now, most, entries, more = now_ms(), tonumber(ARGV[1]), {}, 0
 for _, type in ipairs(redis.call('LRANGE', TYPES, 0, -1)) do
   for lane in pairs(LANES) do
@@ -23,9 +23,10 @@ for _, type in ipairs(redis.call('LRANGE', TYPES, 0, -1)) do
             for _, p in ipairs(redis.call('XPENDING', stream, GROUP, '-', '+', most - #entries, c.name)) do
               local r = redis.call('XRANGE', stream, p[1], p[1])
               if r[1] then
+                local told = redis.call('HGET', HEARTBEATS, claim_name(lane, p[1], type))
                 entries[#entries + 1] = {
                   type = type, lane = lane, id = p[1], flat = r[1][2], executor = c.name,
-                  heartbeat = redis.call('HGET', HEARTBEATS, claim_name(lane, p[1], type)) or '',
+                  heartbeat = told and '=' .. told,
                 }
               else
                 redis.call('XACK', stream, GROUP, p[1])
