@@ -111,6 +111,7 @@ func (w *Worker) startExecutor(ctx context.Context, h *host, pool string) error 
 		Handler: func(ctx context.Context, d *batchqueue.Delivery) batchqueue.Result {
 			return w.handle(ctx, h, d)
 		},
+		TimeoutFailure: w.timeoutFailure,
 		Deliver: func(ctx context.Context, b *batchqueue.Batch) error {
 			return w.deliver(ctx, h, b)
 		},

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
 	sdkactivity "go.temporal.io/sdk/activity"
 	"google.golang.org/protobuf/proto"
 
@@ -125,6 +126,8 @@ func (d *dispatch) task(i int, header, shared *commonpb.Header) (batchqueue.Task
 				BackoffCoefficient: retry.GetBackoffCoefficient(),
 				MaximumInterval:    retry.GetMaximumInterval().AsDuration(),
 				MaximumAttempts:    int(retry.GetMaximumAttempts()),
+				FinalStartToClose:  isFinal(enumspb.TIMEOUT_TYPE_START_TO_CLOSE, retry.GetNonRetryableErrorTypes()),
+				FinalHeartbeat:     isFinal(enumspb.TIMEOUT_TYPE_HEARTBEAT, retry.GetNonRetryableErrorTypes()),
 			},
 		},
 		Early: slices.Contains(d.wave.Early, identity),

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
-	failurepb "go.temporal.io/api/failure/v1"
 	sdkactivity "go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
@@ -19,6 +18,7 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/internal/sdkerror"
 )
 
 // invocation is one attempt of a routed call. It does what the SDK's activity task
@@ -113,7 +113,7 @@ func (v *invocation) run(queueCtx context.Context) (result batchqueue.Result) {
 func (v *invocation) panicked(p any, stack string) error {
 	v.w.logger.Error("Activity panic.", v.tags("PanicError", fmt.Sprintf("%v", p), "PanicStack", stack)...)
 	v.metrics.Counter("temporal_activity_task_error").Inc(1)
-	return panicError(p, stack)
+	return sdkerror.Panic(fmt.Sprintf("%v", p), stack)
 }
 
 // dropped tells whether the queue has no use for the attempt's failure: the task was
@@ -244,18 +244,6 @@ func (v *invocation) tags(more ...any) []any {
 		"ActivityType", v.d.Type,
 		"Attempt", v.info.Attempt,
 	}, more...)
-}
-
-// panicError makes the error that the SDK makes of a panic. Its type has no exported
-// constructor, but the default failure converter knows it by name.
-func panicError(value any, stack string) error {
-	return temporal.GetDefaultFailureConverter().FailureToError(&failurepb.Failure{
-		Message:    fmt.Sprintf("%v", value),
-		StackTrace: stack,
-		FailureInfo: &failurepb.Failure_ApplicationFailureInfo{
-			ApplicationFailureInfo: &failurepb.ApplicationFailureInfo{Type: "PanicError"},
-		},
-	})
 }
 
 // panicStack is cut as the SDK cuts it: without the frames between the panic and its

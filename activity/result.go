@@ -99,7 +99,7 @@ func isRetryable(f *failurepb.Failure, nonRetryable []string) bool {
 		if kind != enumspb.TIMEOUT_TYPE_START_TO_CLOSE && kind != enumspb.TIMEOUT_TYPE_HEARTBEAT {
 			return false
 		}
-		return !slices.Contains(nonRetryable, "TemporalTimeout:"+kind.String())
+		return !isFinal(kind, nonRetryable)
 	case f.GetServerFailureInfo() != nil:
 		return !f.GetServerFailureInfo().GetNonRetryable()
 	case f.GetApplicationFailureInfo() != nil:
@@ -107,6 +107,46 @@ func isRetryable(f *failurepb.Failure, nonRetryable []string) bool {
 			!slices.Contains(nonRetryable, f.GetApplicationFailureInfo().GetType())
 	}
 	return true
+}
+
+// isFinal tells whether a retry policy does not retry that time-out. Policies name
+// time-outs as error types.
+func isFinal(kind enumspb.TimeoutType, nonRetryable []string) bool {
+	return slices.Contains(nonRetryable, "TemporalTimeout:"+kind.String())
+}
+
+// timeoutFailure is what the server remembers of an attempt that timed out: the cause of
+// a later time-out. It is the executor's TimeoutFailure.
+func (w *Worker) timeoutFailure(d *batchqueue.Delivery, kind batchqueue.Kind) []byte {
+	var failure *failurepb.Failure
+	switch kind {
+	case batchqueue.KindStartToClose:
+		failure = wire.TimeoutFailure(enumspb.TIMEOUT_TYPE_START_TO_CLOSE)
+	case batchqueue.KindHeartbeat:
+		failure = wire.TimeoutFailure(enumspb.TIMEOUT_TYPE_HEARTBEAT)
+	default:
+		return nil // no other time-out is followed by an attempt
+	}
+	encoded, err := w.encodeFailure(d, failure)
+	if err != nil {
+		// A later time-out then has no cause.
+		w.logger.Warn("[Slipstream] a time-out could not be encoded", "ActivityType", d.Type, "Error", err)
+		return nil
+	}
+	return encoded
+}
+
+func (w *Worker) encodeFailure(d *batchqueue.Delivery, failure *failurepb.Failure) ([]byte, error) {
+	a, err := decodeAddress(d.Common)
+	if err != nil {
+		return nil, err
+	}
+	dc, _ := w.rt.client.converters(a.Namespace, a.WorkflowID)
+	payload, err := wire.EncodeFailure(dc, failure)
+	if err != nil {
+		return nil, err
+	}
+	return payloadsBytes(&commonpb.Payloads{Payloads: []*commonpb.Payload{payload}})
 }
 
 // payloadLimitMessage is the SDK's.

@@ -89,7 +89,24 @@ func appendOptions(b []byte, o TaskOptions) []byte {
 		b = binary.AppendUvarint(b, uint64(max(d, 0)))
 	}
 	b = binary.AppendUvarint(b, uint64(max(o.Retry.MaximumAttempts, 0)))
+	b = binary.AppendUvarint(b, finalTimeouts(o.Retry))
 	return appendString(b, strconv.FormatFloat(o.Retry.BackoffCoefficient, 'g', -1, 64))
+}
+
+// Time-outs that are not retried, as bits.
+const (
+	finalStartToClose = 1 << iota
+	finalHeartbeat
+)
+
+func finalTimeouts(p RetryPolicy) (bits uint64) {
+	if p.FinalStartToClose {
+		bits |= finalStartToClose
+	}
+	if p.FinalHeartbeat {
+		bits |= finalHeartbeat
+	}
+	return bits
 }
 
 // encodeOutcome is an outcome's body: the kind, then the rest. Its number and
@@ -207,6 +224,8 @@ func (r *reader) options() TaskOptions {
 	}
 	o.Retry.InitialInterval, o.Retry.MaximumInterval = r.duration(), r.duration()
 	o.Retry.MaximumAttempts = int(r.uvarint())
+	final := r.uvarint()
+	o.Retry.FinalStartToClose, o.Retry.FinalHeartbeat = final&finalStartToClose != 0, final&finalHeartbeat != 0
 	f, err := strconv.ParseFloat(string(r.string()), 64)
 	if err != nil {
 		r.fail()

@@ -699,6 +699,14 @@ var conformance = []struct {
 		require.Equal(b, []AnswerState{AnswerNotHere}, states(b.ask(other).Answers))
 		require.Empty(b, b.batches(), "what was pulled is not pushed")
 	}},
+	{"ask: deadlines hold without anybody who moves what is due", func(b *bench) {
+		t1 := task(1)
+		t1.Options.ScheduleToStart = 20 * time.Millisecond
+		b.enqueue(t1)
+		var r AskReply
+		require.Eventually(b, func() bool { r = b.ask(t1); return len(r.Taken) > 0 }, 5*time.Second, 5*time.Millisecond)
+		require.Equal(b, KindScheduleToStart, r.Taken[0].Kind)
+	}},
 	{"ask after delivery: not here", func(b *bench) {
 		b.enqueue(task(1))
 		b.settle(done(b.claim(1)[0]))
@@ -1067,6 +1075,27 @@ var conformance = []struct {
 		}
 		require.Equal(b, 25, seen)
 		require.Len(b, b.claimAs("e2", 100), 25)
+	}},
+	{"a heartbeat without details takes back those of the attempt before", func(b *bench) {
+		b.enqueue(task(1))
+		s := again(b.claim(1)[0], 0)
+		s.heartbeat = []byte("half")
+		b.settle(s)
+		var d *Delivery
+		b.dueUntil("it is due again", func() bool {
+			if claims := b.claimAs("dead", 1); len(claims) == 1 {
+				d = claims[0]
+			}
+			return d != nil
+		})
+		require.Equal(b, "half", string(d.Heartbeat))
+		_, err := b.q.extend(b.ctx, b.pool, []int{0}, "dead", time.Minute, map[claimRef][]byte{d.ref(): nil})
+		require.NoError(b, err)
+		require.NoError(b, b.q.dropLease(b.ctx, b.pool, 0, "dead"))
+		claims, _, err := b.q.lost(b.ctx, b.pool, 0, 10)
+		require.NoError(b, err)
+		require.Len(b, claims, 1)
+		require.Nil(b, claims[0].delivery.Heartbeat)
 	}},
 	{"a wide wave in many chunks, trimmed below the watermark", func(b *bench) {
 		const width = 2500

@@ -32,6 +32,11 @@ type ExecutorOptions struct {
 	Concurrency int
 	// Handler runs the tasks.
 	Handler Handler
+	// TimeoutFailure says what the next attempt, and a later outcome, know of an attempt
+	// that ended in KindStartToClose or KindHeartbeat: a LastFailure in the form that
+	// Handler gives failures. It is called from several goroutines. Default: they know the
+	// failure before it.
+	TimeoutFailure func(d *Delivery, kind Kind) []byte
 	// Deliver sends outcomes, for the slots that this executor leads.
 	Deliver DeliverFunc
 	// DrainTimeout is how long Stop lets handlers run on. Default 10 s.
@@ -74,6 +79,9 @@ func (o ExecutorOptions) withDefaults() ExecutorOptions {
 	}
 	if o.ClaimBytes == 0 {
 		o.ClaimBytes = defaultClaimBytes
+	}
+	if o.TimeoutFailure == nil {
+		o.TimeoutFailure = func(d *Delivery, _ Kind) []byte { return d.LastFailure }
 	}
 	o.Types = slices.Compact(slices.Sorted(slices.Values(o.Types)))
 	o.Observer = o.Observer.withDefaults()

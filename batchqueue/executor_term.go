@@ -47,8 +47,9 @@ func (e *Executor) beginTerm(slot int, until time.Time) {
 	}
 	r := &reclaimer{
 		store: e.store, pool: e.pool, slot: slot, lease: e.lease, log: e.log, now: e.redisNow,
-		limit:     func() int { return e.conf.Load().PoisonLimit },
-		reclaimed: e.reclaimed, failed: e.fail,
+		limit:          func() int { return e.conf.Load().PoisonLimit },
+		timeoutFailure: e.opts.TimeoutFailure,
+		reclaimed:      e.reclaimed, failed: e.fail,
 		since: make(map[string]time.Time),
 	}
 	t.wg.Go(func() { d.run(ctx, sending) })

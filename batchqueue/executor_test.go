@@ -188,6 +188,51 @@ func TestFailedAttemptsAreRetriedByPolicy(t *testing.T) {
 	})
 }
 
+// The last heartbeat counts, also one without details.
+func TestLastHeartbeatIsKept(t *testing.T) {
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		var seen []string
+		l.start(ExecutorOptions{Handler: func(_ context.Context, d *Delivery) Result {
+			seen = append(seen, string(d.Heartbeat))
+			switch d.Attempt {
+			case 1:
+				d.RecordHeartbeat([]byte("one"))
+				d.RecordHeartbeat([]byte("two"))
+			case 3:
+				d.RecordHeartbeat(nil)
+			case 4:
+				return Result{Kind: KindCompleted}
+			}
+			return Result{Kind: KindFailed}
+		}})
+		l.enqueue(0, "run", with(1, TaskOptions{Retry: RetryPolicy{InitialInterval: time.Millisecond}}))
+		l.await(1)
+		require.Equal(t, []string{"", "two", "two", ""}, seen)
+	})
+}
+
+// What is known of an attempt that timed out is for the caller to say, and it is known to
+// the next attempt and to the outcome.
+func TestTimedOutAttemptLeavesAFailure(t *testing.T) {
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		var seen []string
+		l.start(ExecutorOptions{
+			Handler: func(ctx context.Context, d *Delivery) Result {
+				seen = append(seen, string(d.LastFailure))
+				<-ctx.Done()
+				return Result{Kind: KindCompleted, Payload: []byte("too late")}
+			},
+			TimeoutFailure: func(d *Delivery, kind Kind) []byte { return fmt.Appendf(nil, "attempt %d: kind %d", d.Attempt, kind) },
+		})
+		l.enqueue(0, "run", with(1, TaskOptions{StartToClose: time.Second, Retry: RetryPolicy{MaximumAttempts: 2}}))
+		l.await(1)
+		failure := fmt.Sprintf("attempt 1: kind %d", KindStartToClose)
+		require.Equal(t, []string{"", failure}, seen)
+		require.Equal(t, KindStartToClose, l.one("run", 1).Kind)
+		require.Equal(t, failure, string(l.one("run", 1).LastFailure))
+	})
+}
+
 // A handler that asks for a delay frees its permit meanwhile.
 func TestNextRetryDelayHoldsNoPermit(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {

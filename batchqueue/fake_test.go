@@ -512,7 +512,7 @@ func (c *fakeClient) lost(_ context.Context, _ string, slot, limit int) (claims 
 				break
 			}
 			d := claim.task.d
-			if hb := s.heartbeats[claim.ref]; hb != nil {
+			if hb, ok := s.heartbeats[claim.ref]; ok {
 				d.Heartbeat = hb
 			}
 			claims = append(claims, lostClaim{&d, claim.executor, c.now().Sub(claim.at)})

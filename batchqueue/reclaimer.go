@@ -28,6 +28,8 @@ type reclaimer struct {
 	log   Logger
 	now   func() time.Time // Redis's clock
 	limit func() int       // the pool's poison limit
+	// timeoutFailure is the executor's TimeoutFailure.
+	timeoutFailure func(*Delivery, Kind) []byte
 
 	reclaimed func(s *settlement, executor string, reply settleReply)
 	failed    func(error)
@@ -96,7 +98,7 @@ func (r *reclaimer) reclaim(ctx context.Context, claims []lostClaim, seen map[st
 			patience = 2 * r.lease
 		}
 		if now.Sub(first) >= patience {
-			batch = append(batch, lossOf(c, alive[c.executor], r.now(), r.lease, r.limit(), rand.Float64()))
+			batch = append(batch, r.lossOf(c, alive[c.executor], r.now(), r.limit(), rand.Float64()))
 		}
 	}
 	for len(batch) > 0 {
@@ -129,7 +131,7 @@ func (r *reclaimer) reclaim(ctx context.Context, claims []lostClaim, seen map[st
 // executor that runs nothing else, so a further loss soon after its start is the task's
 // own. (That the dead executor had but this one claim in the slot proves nothing: it
 // may have had others elsewhere.)
-func lossOf(c lostClaim, alive bool, now time.Time, lease time.Duration, limit int, random float64) settlement {
+func (r *reclaimer) lossOf(c lostClaim, alive bool, now time.Time, limit int, random float64) settlement {
 	d := c.delivery
 	kind := KindStartToClose
 	if d.Options.Heartbeat > 0 {
@@ -143,7 +145,7 @@ func lossOf(c lostClaim, alive bool, now time.Time, lease time.Duration, limit i
 	losses, alone := d.losses, d.alone
 	if !alive {
 		losses++
-		if suspectLevel(d.losses) == levelAlone && c.held <= youngest+2*lease {
+		if suspectLevel(d.losses) == levelAlone && c.held <= youngest+2*r.lease {
 			alone++
 		}
 	}
@@ -151,7 +153,12 @@ func lossOf(c lostClaim, alive bool, now time.Time, lease time.Duration, limit i
 	if limit > 0 && alone >= limit {
 		end.kind = KindPoison
 	}
-	s := settlementOf(d, judge(d.Options, d.Attempt, end, random), end.kind, nil, d.Heartbeat, c.executor)
+	v := judge(d.Options, d.Attempt, end, random)
+	var failure []byte
+	if v.again {
+		failure = r.timeoutFailure(d, kind)
+	}
+	s := settlementOf(d, v, end.kind, failure, d.Heartbeat, c.executor)
 	s.losses, s.alone, s.lostBy = losses, alone, c.executor
 	return s
 }

@@ -16,6 +16,7 @@ func TestLossOf(t *testing.T) {
 	const lease = 5 * time.Second
 	base := Delivery{Number: 1, Attempt: 2, ScheduledAt: now.Add(-time.Minute), LastFailure: []byte("before"), Heartbeat: []byte("details")}
 	retried := RetryPolicy{InitialInterval: 2 * time.Second, BackoffCoefficient: 1}
+	r := &reclaimer{lease: lease, timeoutFailure: func(*Delivery, Kind) []byte { return []byte("timed out") }}
 	for _, c := range []struct {
 		name     string
 		change   func(*Delivery)
@@ -46,14 +47,14 @@ func TestLossOf(t *testing.T) {
 			if c.change != nil {
 				c.change(&d)
 			}
-			s := lossOf(lostClaim{&d, "gone", c.held}, c.alive, now, lease, c.limit, 0)
+			s := r.lossOf(lostClaim{&d, "gone", c.held}, c.alive, now, c.limit, 0)
 			require.Equal(t, "gone", s.lostBy)
 			require.Equal(t, c.action, s.action)
 			require.Equal(t, c.kind, s.outcome.Kind)
 			require.Equal(t, []int{c.loss, c.al}, []int{s.losses, s.alone})
 			if c.action != actionFinish {
 				require.Equal(t, c.attempt, s.attempt)
-				require.Equal(t, "before", string(s.lastFailure))
+				require.Equal(t, map[bool]string{true: "before", false: "timed out"}[c.alive], string(s.lastFailure))
 				require.Equal(t, "details", string(s.heartbeat))
 			}
 			if c.action == actionRetry {

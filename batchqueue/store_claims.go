@@ -60,8 +60,8 @@ func (q *Queue) readEntries(ctx context.Context, pool string, slot int, reply []
 		if err == nil {
 			err = d.decode(fields, commons[key])
 		}
-		if hb := text(parts[5]); hb != "" {
-			d.Heartbeat = []byte(hb)
+		if details, told := strings.CutPrefix(text(parts[5]), "="); told {
+			d.Heartbeat = optional(details)
 		}
 		if err != nil {
 			q.setAside(ctx, pool, d, fields, err)
@@ -101,13 +101,16 @@ func (d *Delivery) decode(f map[string]string, common commonData) (err error) {
 	if m.scheduledMS > 0 {
 		d.ScheduledAt = time.UnixMilli(m.scheduledMS)
 	}
-	if l := f["l"]; l != "" {
-		d.LastFailure = []byte(l)
-	}
-	if h := f["h"]; h != "" {
-		d.Heartbeat = []byte(h)
-	}
+	d.LastFailure, d.Heartbeat = optional(f["l"]), optional(f["h"])
 	return nil
+}
+
+// optional bytes are stored as an empty string when there are none.
+func optional(s string) []byte {
+	if s == "" {
+		return nil
+	}
+	return []byte(s)
 }
 
 // setAside handles a claim that this code cannot run.

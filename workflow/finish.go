@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	sdkworkflow "go.temporal.io/sdk/workflow"
 
+	"github.com/slipstream-go/slipstream/internal/sdkerror"
 	"github.com/slipstream-go/slipstream/internal/wire"
 )
 
@@ -54,10 +55,11 @@ func (r *router) finish(ctx sdkworkflow.Context, c *call, o *wire.Outcome) {
 		}
 	case wire.KindCanceled:
 		info.RetryState = enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE
-		cause = canceled(o.Payloads)
+		r.settle(ctx, c, nil, sdkerror.Activity(info, sdkerror.Canceled(r.dataConverter(c.ctx), payloadsOrNil(o.Payloads))))
+		return
 	case wire.KindScheduleToStart, wire.KindScheduleToClose, wire.KindStartToClose, wire.KindHeartbeat:
 		info.Identity = "" // as the server's time-out events have none
-		cause = timedOut(timeoutTypes[o.Kind], o.Details, r.decodeFailure(c, o.Payloads))
+		cause = timedOut(o, r.decodeFailure(c, o.Payloads))
 	case wire.KindPoison:
 		info.RetryState = enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE
 		cause = application(ErrorTypePoison, "executors were lost with this call too often, it is in the dead letters")
@@ -84,14 +86,10 @@ func (r *router) refuse(ctx sdkworkflow.Context, c *call, encoded *commonpb.Payl
 	}, cause)
 }
 
+// fail settles a call with an error. Only its cause is the failure converter's, as for a
+// plain activity.
 func (r *router) fail(ctx sdkworkflow.Context, c *call, info *failurepb.ActivityFailureInfo, cause *failurepb.Failure) {
-	failure := &failurepb.Failure{
-		Message:     "activity error",
-		Source:      "GoSDK",
-		Cause:       cause,
-		FailureInfo: &failurepb.Failure_ActivityFailureInfo{ActivityFailureInfo: info},
-	}
-	r.settle(ctx, c, nil, r.toError(ctx, failure))
+	r.settle(ctx, c, nil, sdkerror.Activity(info, r.toError(ctx, cause)))
 }
 
 func (r *router) toError(ctx sdkworkflow.Context, failure *failurepb.Failure) (err error) {
@@ -109,15 +107,20 @@ func (r *router) decodeFailure(c *call, payloads []*commonpb.Payload) (failure *
 		return nil
 	}
 	defer caught(func(p any) { failure = unreadable(fmt.Sprintf("data converter: %v", p)) })
-	dc := converter.WithDataConverterSerializationContext(r.config.dataConverter(), r.serializationContext(c.ctx))
-	if aware, ok := dc.(sdkworkflow.ContextAware); ok {
-		dc = aware.WithWorkflowContext(c.ctx)
-	}
-	failure, err := wire.DecodeFailure(dc, payloads[0])
+	failure, err := wire.DecodeFailure(r.dataConverter(c.ctx), payloads[0])
 	if err != nil {
 		return unreadable(err.Error())
 	}
 	return failure
+}
+
+// dataConverter returns the client's data converter as a call made with ctx needs it.
+func (r *router) dataConverter(ctx sdkworkflow.Context) converter.DataConverter {
+	dc := converter.WithDataConverterSerializationContext(r.config.dataConverter(), r.serializationContext(ctx))
+	if aware, ok := dc.(sdkworkflow.ContextAware); ok {
+		dc = aware.WithWorkflowContext(ctx)
+	}
+	return dc
 }
 
 // caught runs f after a panic of a user's converter. Signals are handled outside of
@@ -142,27 +145,19 @@ var timeoutTypes = map[wire.Kind]enumspb.TimeoutType{
 	wire.KindHeartbeat:       enumspb.TIMEOUT_TYPE_HEARTBEAT,
 }
 
-// timedOut is the failure that the server writes for a time-out.
-func timedOut(kind enumspb.TimeoutType, details []*commonpb.Payload, last *failurepb.Failure) *failurepb.Failure {
-	return &failurepb.Failure{
-		Message: fmt.Sprintf("activity %s timeout", kind),
-		Source:  "Server",
-		Cause:   last,
-		FailureInfo: &failurepb.Failure_TimeoutFailureInfo{TimeoutFailureInfo: &failurepb.TimeoutFailureInfo{
-			TimeoutType:          kind,
-			LastHeartbeatDetails: payloadsOrNil(details),
-		}},
-	}
-}
+// noTimeToRetry is the server's message for the time-out of a call that was still to be
+// tried, whatever time-out its last attempt ran into.
+const noTimeToRetry = "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying"
 
-func canceled(details []*commonpb.Payload) *failurepb.Failure {
-	return &failurepb.Failure{
-		Message: "canceled",
-		Source:  "GoSDK",
-		FailureInfo: &failurepb.Failure_CanceledFailureInfo{CanceledFailureInfo: &failurepb.CanceledFailureInfo{
-			Details: payloadsOrNil(details),
-		}},
+// timedOut is the failure that the server writes for a time-out.
+func timedOut(o *wire.Outcome, last *failurepb.Failure) *failurepb.Failure {
+	failure := wire.TimeoutFailure(timeoutTypes[o.Kind])
+	if o.Kind == wire.KindScheduleToClose && enumspb.RetryState(o.Retry) == enumspb.RETRY_STATE_TIMEOUT {
+		failure.Message = noTimeToRetry
 	}
+	failure.GetTimeoutFailureInfo().LastHeartbeatDetails = payloadsOrNil(o.Details)
+	failure.Cause = last
+	return failure
 }
 
 func application(errorType, message string) *failurepb.Failure {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"strings"
 	"sync"
@@ -76,6 +77,9 @@ func show(v any) string {
 	case nil:
 		return "nil"
 	case error:
+		if r := reflect.ValueOf(v); r.Kind() == reflect.Pointer && r.IsNil() {
+			return "nil"
+		}
 		return showError(v)
 	case string:
 		return fmt.Sprintf("%q", v)
@@ -176,14 +180,14 @@ func topOfStack(stack string) string {
 }
 
 var (
-	eventIDs = regexp.MustCompile(`(scheduledEventID|startedEventID|initiatedEventID): \d+`)
+	eventIDs = regexp.MustCompile(`(scheduledEventID: |startedEventID: |initiatedEventID: |ActivityId=)\d+`)
 	uuids    = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 )
 
 // normalise replaces what differs from play to play.
 func (p *play) normalise(s string) string {
 	s = strings.NewReplacer(p.taskQueue, "<queue>", p.identity, "<identity>", p.workflowID, "<workflow>").Replace(s)
-	s = eventIDs.ReplaceAllString(s, "$1: <event>")
+	s = eventIDs.ReplaceAllString(s, "$1<number>")
 	return uuids.ReplaceAllString(s, "<uuid>")
 }
 

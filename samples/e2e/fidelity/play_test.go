@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"reflect"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +37,9 @@ type play struct {
 	routed bool
 	// seen is for handlers and drivers.
 	seen *notes
+	// over is closed when the workflow has ended: what a deaf handler waits for.
+	over     chan struct{}
+	handlers atomic.Int64 // those that run
 
 	// Options, to be changed before start. Without the plugin p.plugin has no effect.
 	clientOptions client.Options
@@ -49,6 +54,7 @@ type play struct {
 	c             client.Client
 	run           client.WorkflowRun
 	finished      bool
+	ended         bool
 
 	mu   sync.Mutex
 	runs []*workflowNotes // protected by mu: in the order of their first start
@@ -66,9 +72,10 @@ func newPlay(t *testing.T, routed bool) *play {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	p := &play{
-		t: t, ctx: ctx, routed: routed, seen: &notes{},
+		t: t, ctx: ctx, routed: routed, seen: &notes{}, over: make(chan struct{}),
 		taskQueue: "queue-" + id, identity: "worker-" + id, workflowID: "workflow-" + id,
 	}
+	t.Cleanup(p.end)
 	p.clientOptions = client.Options{
 		HostPort: stack.Temporal(), Namespace: stack.Namespace(), Identity: p.identity, Logger: logOnFailure(t),
 	}
@@ -80,6 +87,13 @@ func newPlay(t *testing.T, routed bool) *play {
 
 // activity registers an activity function under the name, and marks it.
 func (p *play) activity(name string, f any) {
+	// Counted, so that nobody reads the notes while a handler may add some.
+	v := reflect.ValueOf(f)
+	f = reflect.MakeFunc(v.Type(), func(args []reflect.Value) []reflect.Value {
+		p.handlers.Add(1)
+		defer p.handlers.Add(-1)
+		return v.Call(args)
+	}).Interface()
 	p.pluginOptions.Marks = append(p.pluginOptions.Marks, plugin.Mark{Activity: name})
 	p.register(func(r worker.Registry) {
 		r.RegisterActivityWithOptions(f, sdkactivity.RegisterOptions{Name: name})
@@ -183,7 +197,15 @@ func (p *play) connect() {
 	p.t.Cleanup(p.c.Close)
 }
 
-// finish waits until the workflow has ended and notes how. Calling it again does nothing.
+// end lets deaf handlers return. Calling it again does nothing.
+func (p *play) end() {
+	if !p.ended {
+		p.ended = true
+		close(p.over)
+	}
+}
+
+// finish waits until the workflow has ended and notes how, and then for the handlers. Calling it again does nothing.
 func (p *play) finish() {
 	p.t.Helper()
 	if p.finished {
@@ -197,6 +219,8 @@ func (p *play) finish() {
 	} else {
 		p.seen.note("workflow", err)
 	}
+	p.end()
+	p.await("the handlers' return", func() bool { return p.handlers.Load() == 0 })
 }
 
 // outcome returns everything that was noted.
@@ -241,6 +265,12 @@ func (p *play) signal(name string, arg any) {
 func (p *play) cancel() {
 	p.t.Helper()
 	require.NoError(p.t, p.c.CancelWorkflow(p.ctx, p.workflowID, ""))
+}
+
+// terminate ends the workflow by force.
+func (p *play) terminate() {
+	p.t.Helper()
+	require.NoError(p.t, p.c.TerminateWorkflow(p.ctx, p.workflowID, "", "the scenario is over"))
 }
 
 // history is that of the workflow's current run as it stands now, or of another workflow's.

@@ -29,6 +29,8 @@ var groups = []struct {
 	scenarios []scenario
 }{
 	{"errors", errorScenarios},
+	{"retries", retryScenarios},
+	{"timeouts", timeoutScenarios},
 }
 
 func TestFidelity(t *testing.T) {
