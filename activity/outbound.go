@@ -125,8 +125,8 @@ func taskInfo(d *batchqueue.Delivery, c *call, a *address, taskQueue string, sta
 		HeartbeatTimeout:       o.Heartbeat,
 		ScheduleToCloseTimeout: o.ScheduleToClose,
 		StartToCloseTimeout:    startToClose,
-		ScheduledTime:          d.ScheduledAt,
-		StartedTime:            started,
+		ScheduledTime:          d.ScheduledAt.UTC(),
+		StartedTime:            startedAt(d, started),
 		Deadline:               deadline,
 		Attempt:                int32(d.Attempt),
 		RetryPolicy: &temporal.RetryPolicy{
@@ -137,6 +137,15 @@ func taskInfo(d *batchqueue.Delivery, c *call, a *address, taskQueue string, sta
 			NonRetryableErrorTypes: c.NonRetryable,
 		},
 	}
+}
+
+// startedAt is the start as the server would report it: in UTC, without a monotonic
+// reading, and never before the schedule, although that is told by another clock.
+func startedAt(d *batchqueue.Delivery, started time.Time) time.Time {
+	if started.Before(d.AttemptScheduledAt) {
+		started = d.AttemptScheduledAt
+	}
+	return started.Round(0).UTC()
 }
 
 // headerFields copies, because interceptors may write into what they get and a wave's

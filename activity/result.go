@@ -68,7 +68,11 @@ func (v *invocation) canceled(err *temporal.CanceledError) batchqueue.Result {
 func (v *invocation) failed(err error) batchqueue.Result {
 	failure := v.fc.ErrorToFailure(err)
 	if failure.GetApplicationFailureInfo().GetCategory() != enumspb.APPLICATION_ERROR_CATEGORY_BENIGN {
-		v.metrics.WithTags(map[string]string{"failure_reason": "ActivityError"}).Counter("temporal_activity_execution_failed").Inc(1)
+		if _, tooLarge := err.(payloadSizeError); tooLarge { //nolint:errorlint // made here, never wrapped
+			v.countFailure(reasonPayloadsTooLarge)
+		} else {
+			v.countFailure(reasonActivityError)
+		}
 	}
 	if proto.Size(failure) > v.w.rt.o.MaxPayloadBytes-markerOverhead {
 		failure = truncatedFailure(failure)
@@ -87,6 +91,16 @@ func (v *invocation) failed(err error) batchqueue.Result {
 		v.w.logger.Error("Activity failure could not be encoded.", v.tags("Error", errors.Join(err, encodeErr))...)
 	}
 	return result
+}
+
+// The SDK's values of the tag failure_reason.
+const (
+	reasonActivityError    = "ActivityError"
+	reasonPayloadsTooLarge = "PayloadsTooLarge"
+)
+
+func (v *invocation) countFailure(reason string) {
+	v.metrics.WithTags(map[string]string{"failure_reason": reason}).Counter("temporal_activity_execution_failed").Inc(1)
 }
 
 // isRetryable is the server's rule.
