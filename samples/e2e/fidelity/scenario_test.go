@@ -29,6 +29,8 @@ var groups = []struct {
 	scenarios []scenario
 }{
 	{"errors", errorScenarios},
+	{"information", infoScenarios},
+	{"telemetry", telemetryScenarios},
 }
 
 func TestFidelity(t *testing.T) {
