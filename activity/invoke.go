@@ -73,7 +73,7 @@ func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) ba
 }
 
 func (v *invocation) run(queueCtx context.Context) (result batchqueue.Result) {
-	ctx, end := v.w.taskContext(queueCtx, v.h, v.info.Deadline)
+	ctx, abort, end := v.w.taskContext(queueCtx, v.h, v.info.Deadline)
 	defer end()
 	// The handler may panic, and so may the converters that run here and there: where
 	// details cannot be encoded, for instance.
@@ -82,10 +82,13 @@ func (v *invocation) run(queueCtx context.Context) (result batchqueue.Result) {
 			result = v.failed(v.panicked(p, panicStack(v.info.TaskQueue)))
 		}
 	}()
-	output, err := v.execute(ctx)
+	output, err := v.execute(ctx, abort)
 
 	// Only a cancel that the workflow asked for is reported as one.
 	canceled := errors.Is(ctx.Err(), context.Canceled) && temporal.IsCanceledError(context.Cause(ctx))
+	if tooLarge, ok := context.Cause(ctx).(payloadSizeError); ok { //nolint:errorlint // a heartbeat's, see RecordHeartbeat
+		return v.failed(tooLarge)
+	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		// The queue has reported the time-out already, or does so now; what the handler
 		// made of it comes too late, as in Temporal.
@@ -135,14 +138,14 @@ func (v *invocation) dropped(queueCtx context.Context) bool {
 
 // execute builds the user's interceptors around the handler, as the SDK does for each
 // activity, and calls them.
-func (v *invocation) execute(ctx context.Context) (output *commonpb.Payloads, err error) {
+func (v *invocation) execute(ctx context.Context, abort context.CancelCauseFunc) (output *commonpb.Payloads, err error) {
 	h := v.w.registry.find(v.d.Type)
 	if h == nil {
 		v.metrics.Counter("temporal_unregistered_activity_invocation").Inc(1)
 		return nil, v.w.registry.errNotRegistered(v.d.Type)
 	}
 	base := newOutbound(v.w, v.h, v.info)
-	base.dc, base.beat = v.dc, v.d.RecordHeartbeat
+	base.dc, base.beat, base.abort = v.dc, v.d.RecordHeartbeat, abort
 	if base.details, err = payloadsFromBytes(v.d.Heartbeat); err != nil {
 		return nil, fmt.Errorf("heartbeat details of the attempt before: %w", err)
 	}
@@ -207,8 +210,8 @@ func (i *innermost) ExecuteActivity(ctx context.Context, in *interceptor.Execute
 }
 
 // taskContext has the values of the host context and ends as the queue's context does,
-// for the reasons that the SDK gives a plain activity.
-func (w *Worker) taskContext(queueCtx context.Context, h *host, deadline time.Time) (context.Context, func()) {
+// for the reasons that the SDK gives a plain activity, or when it is aborted.
+func (w *Worker) taskContext(queueCtx context.Context, h *host, deadline time.Time) (_ context.Context, abort context.CancelCauseFunc, end func()) {
 	ctx, cancel := context.WithCancelCause(h.ctx)
 	stopWatching := context.AfterFunc(queueCtx, func() {
 		// An expired deadline shows as such: the one set below fires by itself.
@@ -224,7 +227,7 @@ func (w *Worker) taskContext(queueCtx context.Context, h *host, deadline time.Ti
 		deadline = d
 	}
 	ctx, cancelDeadline := context.WithDeadline(ctx, deadline)
-	return ctx, func() {
+	return ctx, cancel, func() {
 		stopWatching()
 		stopBackground()
 		cancelDeadline()

@@ -373,6 +373,33 @@ func TestOversizeResults(t *testing.T) {
 	require.Len(t, failure.GetCause().GetMessage(), keptFailureBytes)
 }
 
+func beating(ctx context.Context, n int) (string, error) {
+	sdkactivity.RecordHeartbeat(ctx, strings.Repeat("x", n))
+	if ctx.Err() != nil {
+		return "", errors.New("the handler's error is not looked at")
+	}
+	return "done", nil
+}
+
+func leaving(ctx context.Context, n int) error {
+	<-ctx.Done()
+	return temporal.NewCanceledError(strings.Repeat("x", n))
+}
+
+func TestOversizeDetails(t *testing.T) {
+	var b bench
+	result, _, _ := b.routed(t, beating, 1<<10)
+	require.Equal(t, batchqueue.KindCompleted, result.Kind)
+	result, _, failure := b.routed(t, beating, 1<<17)
+	require.Equal(t, batchqueue.KindFailed, result.Kind)
+	require.Equal(t, "payloadSizeError", failure.GetApplicationFailureInfo().GetType())
+
+	b.cancel = batchqueue.ErrCanceled
+	result, _, failure = b.routed(t, leaving, 1<<17)
+	require.Equal(t, batchqueue.KindFailed, result.Kind)
+	require.Equal(t, "payloadSizeError", failure.GetApplicationFailureInfo().GetType())
+}
+
 // recorder is a user's interceptor; it writes down what it sees.
 type recorder struct {
 	interceptor.InterceptorBase

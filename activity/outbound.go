@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	sdkworkflow "go.temporal.io/sdk/workflow"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
 )
@@ -34,6 +35,8 @@ type outbound struct {
 	details *commonpb.Payloads
 	// beat takes encoded details.
 	beat func(details []byte)
+	// abort ends the attempt's context, and the attempt with that error.
+	abort context.CancelCauseFunc
 }
 
 func newOutbound(w *Worker, h *host, info sdkactivity.Info) *outbound {
@@ -69,6 +72,11 @@ func (o *outbound) RecordHeartbeat(ctx context.Context, details ...any) {
 	// A single nil means that there is no progress to report.
 	if len(details) > 1 || (len(details) == 1 && details[0] != nil) {
 		payloads, err := contextAware(ctx, o.dc).ToPayloads(details...)
+		if err == nil && proto.Size(payloads) > o.w.payloadLimit() {
+			o.GetLogger(ctx).Warn("RecordActivityHeartbeat with error", "Error", payloadSizeError{})
+			o.abort(payloadSizeError{})
+			return
+		}
 		if err == nil {
 			encoded, err = payloadsBytes(payloads)
 		}
