@@ -31,6 +31,7 @@ var groups = []struct {
 	{"errors", errorScenarios},
 	{"information", infoScenarios},
 	{"telemetry", telemetryScenarios},
+	{"data", dataScenarios},
 }
 
 func TestFidelity(t *testing.T) {
