@@ -32,6 +32,7 @@ var groups = []struct {
 	{"information", infoScenarios},
 	{"telemetry", telemetryScenarios},
 	{"data", dataScenarios},
+	{"encryption", encryptionScenarios},
 }
 
 func TestFidelity(t *testing.T) {
