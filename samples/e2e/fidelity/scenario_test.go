@@ -32,6 +32,7 @@ var groups = []struct {
 	{"information", infoScenarios},
 	{"telemetry", telemetryScenarios},
 	{"data", dataScenarios},
+	{"converters", converterScenarios},
 	{"encryption", encryptionScenarios},
 }
 
