@@ -227,16 +227,13 @@ func TestDispatchWaitsForAWorkerThatAnnouncesNow(t *testing.T) {
 	require.Equal(t, []wire.State{wire.StateQueued}, states(<-done))
 }
 
-func TestDispatchRefusesWhatIsTooLarge(t *testing.T) {
+// The SDK has its own words for arguments that are too large.
+func TestDispatchGoesPlainWhereArgumentsAreTooLarge(t *testing.T) {
 	d := newDesk(t, RuntimeOptions{MaxPayloadBytes: 100})
 	d.announce(t, testQueue, "A")
-	m := d.dispatch(t, waveOf(callOf(1, "A", strings.Repeat("x", 200)), callOf(2, "A")))
-	require.Equal(t, []wire.State{wire.StateRefused, wire.StateQueued}, states(m))
-	f, err := wire.DecodeFailure(converter.GetDefaultDataConverter(), m.Answers[0].Failure)
-	require.NoError(t, err)
-	require.Equal(t, ErrTypePayloadTooLarge, f.GetApplicationFailureInfo().GetType())
-	require.True(t, f.GetApplicationFailureInfo().GetNonRetryable())
-	require.Contains(t, f.GetMessage(), "[TMPRL1103]")
+	wave := waveOf(callOf(1, "A", strings.Repeat("x", 200)), callOf(2, "A"))
+	wave.Fallback = 1
+	require.Equal(t, []wire.State{wire.StatePlain, wire.StateQueued}, states(d.dispatch(t, wave)))
 }
 
 func TestDispatchKnowsEarlyOutcomes(t *testing.T) {

@@ -33,6 +33,8 @@ type invocation struct {
 	metrics client.MetricsHandler
 	dc      converter.DataConverter
 	fc      converter.FailureConverter
+	// late: the deadline had passed when the handler returned.
+	late bool
 }
 
 // handle runs one attempt. It is the executor's batchqueue.Handler and never panics.
@@ -57,8 +59,11 @@ func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) ba
 		// A newer worker may be able to read it, so this is an attempt like any other.
 		return v.failed(err)
 	}
-	v.metrics.Timer("temporal_activity_schedule_to_start_latency").Record(started.Sub(d.AttemptScheduledAt))
+	v.metrics.Timer("temporal_activity_schedule_to_start_latency").Record(v.info.StartedTime.Sub(d.AttemptScheduledAt))
 	result := v.run(ctx)
+	if v.late {
+		return result
+	}
 	v.metrics.Timer("temporal_activity_execution_latency").Record(time.Since(started))
 	if result.Kind == batchqueue.KindCompleted {
 		v.metrics.Timer("temporal_activity_succeed_endtoend_latency").Record(time.Since(d.ScheduledAt))
@@ -68,29 +73,42 @@ func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) ba
 }
 
 func (v *invocation) run(queueCtx context.Context) (result batchqueue.Result) {
-	ctx, end := v.w.taskContext(queueCtx, v.h, v.info.Deadline)
+	ctx, abort, end := v.w.taskContext(queueCtx, v.h, v.info.Deadline)
 	defer end()
-	// Converters run here, and they panic where details cannot be encoded.
+	// The handler may panic, and so may the converters that run here and there: where
+	// details cannot be encoded, for instance.
 	defer func() {
 		if p := recover(); p != nil {
 			result = v.failed(v.panicked(p, panicStack(v.info.TaskQueue)))
 		}
 	}()
-	output, err := v.execute(ctx)
+	output, err := v.execute(ctx, abort)
 
 	// Only a cancel that the workflow asked for is reported as one.
 	canceled := errors.Is(ctx.Err(), context.Canceled) && temporal.IsCanceledError(context.Cause(ctx))
+	if tooLarge, ok := context.Cause(ctx).(payloadSizeError); ok { //nolint:errorlint // a heartbeat's, see RecordHeartbeat
+		return v.failed(tooLarge)
+	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		// The queue has reported the time-out already, or does so now; what the handler
 		// made of it comes too late, as in Temporal.
+		v.late = true
 		v.w.logger.Info("Activity complete after timeout.", v.tags("Result", output, "Error", err)...)
+		v.countFailure(reasonActivityError)
+		return batchqueue.Result{Kind: batchqueue.KindFailed}
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		return v.completed(output)
-	case errors.Is(err, sdkactivity.ErrResultPending):
+	}
+	if errors.Is(err, sdkactivity.ErrResultPending) {
 		return v.failed(errResultPending(v.d.Type))
-	case canceled:
+	}
+	if isBenign(err) || v.dropped(queueCtx) {
+		v.w.logger.Debug("Activity error.", v.tags("Error", err)...)
+	} else {
+		v.w.logger.Error("Activity error.", v.tags("Error", err)...)
+	}
+	if canceled {
 		if ce, ok := errors.AsType[*temporal.CanceledError](err); ok {
 			return v.canceled(ce)
 		}
@@ -100,11 +118,6 @@ func (v *invocation) run(queueCtx context.Context) (result batchqueue.Result) {
 	}
 	if ce, ok := err.(*temporal.CanceledError); ok { //nolint:errorlint // the SDK looks at the outermost error only
 		err = fmt.Errorf("unexpected activity cancel error: %w", ce)
-	}
-	if isBenign(err) || v.dropped(queueCtx) {
-		v.w.logger.Debug("Activity error.", v.tags("Error", err)...)
-	} else {
-		v.w.logger.Error("Activity error.", v.tags("Error", err)...)
 	}
 	return v.failed(err)
 }
@@ -125,19 +138,14 @@ func (v *invocation) dropped(queueCtx context.Context) bool {
 
 // execute builds the user's interceptors around the handler, as the SDK does for each
 // activity, and calls them.
-func (v *invocation) execute(ctx context.Context) (output *commonpb.Payloads, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			output, err = nil, v.panicked(p, panicStack(v.info.TaskQueue))
-		}
-	}()
+func (v *invocation) execute(ctx context.Context, abort context.CancelCauseFunc) (output *commonpb.Payloads, err error) {
 	h := v.w.registry.find(v.d.Type)
 	if h == nil {
 		v.metrics.Counter("temporal_unregistered_activity_invocation").Inc(1)
 		return nil, v.w.registry.errNotRegistered(v.d.Type)
 	}
 	base := newOutbound(v.w, v.h, v.info)
-	base.dc, base.beat = v.dc, v.d.RecordHeartbeat
+	base.dc, base.beat, base.abort = v.dc, v.d.RecordHeartbeat, abort
 	if base.details, err = payloadsFromBytes(v.d.Heartbeat); err != nil {
 		return nil, fmt.Errorf("heartbeat details of the attempt before: %w", err)
 	}
@@ -202,8 +210,8 @@ func (i *innermost) ExecuteActivity(ctx context.Context, in *interceptor.Execute
 }
 
 // taskContext has the values of the host context and ends as the queue's context does,
-// for the reasons that the SDK gives a plain activity.
-func (w *Worker) taskContext(queueCtx context.Context, h *host, deadline time.Time) (context.Context, func()) {
+// for the reasons that the SDK gives a plain activity, or when it is aborted.
+func (w *Worker) taskContext(queueCtx context.Context, h *host, deadline time.Time) (_ context.Context, abort context.CancelCauseFunc, end func()) {
 	ctx, cancel := context.WithCancelCause(h.ctx)
 	stopWatching := context.AfterFunc(queueCtx, func() {
 		// An expired deadline shows as such: the one set below fires by itself.
@@ -219,7 +227,7 @@ func (w *Worker) taskContext(queueCtx context.Context, h *host, deadline time.Ti
 		deadline = d
 	}
 	ctx, cancelDeadline := context.WithDeadline(ctx, deadline)
-	return ctx, func() {
+	return ctx, cancel, func() {
 		stopWatching()
 		stopBackground()
 		cancelDeadline()

@@ -23,8 +23,6 @@ const (
 	// activity.ErrResultPending. Routed calls cannot be completed asynchronously: take
 	// the mark off the activity.
 	ErrTypeResultPending = "slipstream.ResultPending"
-	// ErrTypePayloadTooLarge: a call's arguments are over the limit for payloads.
-	ErrTypePayloadTooLarge = "slipstream.PayloadTooLarge"
 )
 
 func errResultPending(activityType string) error {
@@ -39,16 +37,7 @@ const markerOverhead = 16 << 10
 
 // completed is the result of a handler that returned without error.
 func (v *invocation) completed(output *commonpb.Payloads) batchqueue.Result {
-	if size, limit := proto.Size(output), v.w.rt.o.MaxPayloadBytes-markerOverhead; size > limit {
-		v.w.logger.Error("Activity task postprocess error: "+payloadLimitMessage,
-			v.tags("PayloadSize", size, "PayloadSizeLimit", limit)...)
-		return v.failed(payloadSizeError{})
-	}
-	payload, err := payloadsBytes(output)
-	if err != nil {
-		return v.failed(err)
-	}
-	return batchqueue.Result{Kind: batchqueue.KindCompleted, Payload: payload}
+	return v.answer(batchqueue.KindCompleted, output)
 }
 
 // canceled is the result of a handler that acknowledged a cancel.
@@ -56,21 +45,38 @@ func (v *invocation) canceled(err *temporal.CanceledError) batchqueue.Result {
 	// Details go through the data converter, not through the user's failure converter:
 	// so does the SDK in its response to a cancel.
 	fc := temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{DataConverter: v.dc})
-	details, encodeErr := payloadsBytes(fc.ErrorToFailure(err).GetCanceledFailureInfo().GetDetails())
-	if encodeErr != nil {
-		return v.failed(encodeErr)
-	}
-	return batchqueue.Result{Kind: batchqueue.KindCanceled, Payload: details}
+	return v.answer(batchqueue.KindCanceled, fc.ErrorToFailure(err).GetCanceledFailureInfo().GetDetails())
 }
+
+// answer is a result with payloads, if they are within the limit.
+func (v *invocation) answer(kind batchqueue.Kind, p *commonpb.Payloads) batchqueue.Result {
+	if size, limit := proto.Size(p), v.w.payloadLimit(); size > limit {
+		v.w.logger.Error("Activity task postprocess error: "+payloadLimitMessage,
+			v.tags("PayloadSize", size, "PayloadSizeLimit", limit)...)
+		return v.failed(payloadSizeError{})
+	}
+	payload, err := payloadsBytes(p)
+	if err != nil {
+		return v.failed(err)
+	}
+	return batchqueue.Result{Kind: kind, Payload: payload}
+}
+
+// payloadLimit is the limit for what an attempt reports: its result, or its heartbeats.
+func (w *Worker) payloadLimit() int { return w.rt.o.MaxPayloadBytes - markerOverhead }
 
 // failed is the result of an attempt that ended in err. Whether it may be retried is
 // decided here, by the server's rules.
 func (v *invocation) failed(err error) batchqueue.Result {
 	failure := v.fc.ErrorToFailure(err)
 	if failure.GetApplicationFailureInfo().GetCategory() != enumspb.APPLICATION_ERROR_CATEGORY_BENIGN {
-		v.metrics.WithTags(map[string]string{"failure_reason": "ActivityError"}).Counter("temporal_activity_execution_failed").Inc(1)
+		if _, tooLarge := err.(payloadSizeError); tooLarge { //nolint:errorlint // made here, never wrapped
+			v.countFailure(reasonPayloadsTooLarge)
+		} else {
+			v.countFailure(reasonActivityError)
+		}
 	}
-	if proto.Size(failure) > v.w.rt.o.MaxPayloadBytes-markerOverhead {
+	if proto.Size(failure) > v.w.payloadLimit() {
 		failure = truncatedFailure(failure)
 	}
 	result := batchqueue.Result{
@@ -87,6 +93,16 @@ func (v *invocation) failed(err error) batchqueue.Result {
 		v.w.logger.Error("Activity failure could not be encoded.", v.tags("Error", errors.Join(err, encodeErr))...)
 	}
 	return result
+}
+
+// The SDK's values of the tag failure_reason.
+const (
+	reasonActivityError    = "ActivityError"
+	reasonPayloadsTooLarge = "PayloadsTooLarge"
+)
+
+func (v *invocation) countFailure(reason string) {
+	v.metrics.WithTags(map[string]string{"failure_reason": reason}).Counter("temporal_activity_execution_failed").Inc(1)
 }
 
 // isRetryable is the server's rule.

@@ -55,7 +55,8 @@ type Options struct {
 	// most 1,024.
 	Slots int
 	// MaxPayloadBytes is the namespace's limit for an activity's arguments and result.
-	// Default 2 MiB, Temporal's own, at most 16 MiB.
+	// Calls with larger arguments run as ordinary activities. Default 2 MiB, Temporal's
+	// own, at most 16 MiB.
 	MaxPayloadBytes int
 }
 

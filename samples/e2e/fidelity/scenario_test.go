@@ -31,6 +31,11 @@ var groups = []struct {
 	{"errors", errorScenarios},
 	{"retries", retryScenarios},
 	{"timeouts", timeoutScenarios},
+	{"information", infoScenarios},
+	{"telemetry", telemetryScenarios},
+	{"data", dataScenarios},
+	{"converters", converterScenarios},
+	{"encryption", encryptionScenarios},
 }
 
 func TestFidelity(t *testing.T) {
