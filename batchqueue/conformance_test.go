@@ -344,8 +344,30 @@ var conformance = []struct {
 		require.Equal(b, "l", b.settle(again(stalled, 0)), "late failure")
 		require.Equal(b, "l", b.settle(release(stalled)), "late release")
 		require.Equal(b, "s", b.settle(done(second)))
-		require.Equal(b, "l", b.settle(done(second)), "twice")
+		require.Equal(b, "l", b.settle(done(stalled)), "late after the end")
 		require.Len(b, b.batches()[0].Outcomes, 1)
+	}},
+	{"a settlement that is sent again answers the same", func(b *bench) {
+		b.enqueue(task(1), task(2), task(3))
+		d := b.claim(3)
+		require.NoError(b, b.q.Cancel(b.ctx, b.pool, 0, run, []Identity{{3, 103}}))
+		for range 2 {
+			require.Equal(b, "ssc", b.settle(done(d[0]), again(d[1], time.Hour), again(d[2], 0)))
+		}
+		b.ack()
+		require.Equal(b, "ssc", b.settle(done(d[0]), again(d[1], time.Hour), release(d[2])), "delivered")
+		require.EqualValues(b, 1, b.stats().Retried)
+		require.EqualValues(b, 2, b.stats().Finished)
+	}},
+	{"what the Reclaimer settled is a loss to who had it", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		d := b.claim(2)
+		require.NoError(b, b.q.dropLease(b.ctx, b.pool, 0, "e1"))
+		ended, retried := done(d[0]), again(d[1], time.Hour)
+		ended.lostBy, retried.lostBy = "e1", "e1"
+		require.Equal(b, "ss", b.settle(ended, retried))
+		require.Equal(b, "ll", b.settle(done(d[0]), again(d[1], time.Hour)))
+		require.Equal(b, "ll", b.settle(ended, retried))
 	}},
 	{"a lease that is back protects its claims", func(b *bench) {
 		b.enqueue(task(1))
@@ -358,7 +380,8 @@ var conformance = []struct {
 	{"a mixed batch settles each on its own", func(b *bench) {
 		b.enqueue(task(1), task(2), task(3))
 		d := b.claim(3)
-		b.settle(done(d[0]))
+		b.settle(release(d[0]))
+		b.claimAs("e2", 1)
 		require.Equal(b, "lss", b.settle(done(d[0]), done(d[1]), again(d[2], time.Hour)))
 		require.EqualValues(b, 1, b.stats().Delayed)
 		require.Positive(b, b.due())

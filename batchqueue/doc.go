@@ -105,7 +105,7 @@ Each is one file in lua/, with its guarantee, keys, arguments and replies in the
 	executor, after the handler returned   the same: the result was not recorded yet
 	executor, after settle                 nothing: the outcome is in the box
 	reply of a claim lost                  the next audit adopts the claim
-	reply of a settle lost                 the repeated settle says "lost"; the outcome stands
+	reply of a settle lost                 the repeated settle changes nothing and says the same
 	Deliverer, before the signal           the next leader sends the same batch
 	Deliverer, after the signal            the next leader sends it again, equal and with
 	                                       the same ID: the receiver drops it
