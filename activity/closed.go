@@ -2,6 +2,7 @@ package activity
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -106,6 +107,19 @@ func (s *started) set(r *Runtime, running bool) {
 	} else {
 		delete(s.all, r)
 	}
+}
+
+// worker finds a worker by its instance key, nil if it is none of theirs.
+func (s *started) worker(instance string) *Worker {
+	s.mu.Lock()
+	all := slices.Collect(maps.Keys(s.all))
+	s.mu.Unlock() // a runtime that stops holds its own lock when it comes here
+	for _, r := range all {
+		if w := r.Worker(instance); w != nil {
+			return w
+		}
+	}
+	return nil
 }
 
 // runClosed tells the runtimes of the namespace. The SDK names the workflow in the

@@ -8,9 +8,7 @@ import (
 	"strings"
 	"time"
 
-	commonpb "go.temporal.io/api/common/v1"
 	sdkactivity "go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/temporal"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
@@ -57,11 +55,7 @@ func (r *Runtime) Dispatch(ctx context.Context, wave *wire.Wave) ([]byte, error)
 		First:   wave.First,
 		Answers: make([]wire.Answer, len(wave.Calls)),
 	}}
-	sendable, err := d.prepare()
-	if err != nil {
-		return nil, err
-	}
-	if err := d.group(sendable); err != nil {
+	if err := d.group(d.prepare()); err != nil {
 		return nil, err
 	}
 	window := d.openWindow()
@@ -76,9 +70,11 @@ func (r *Runtime) Dispatch(ctx context.Context, wave *wire.Wave) ([]byte, error)
 	return wire.EncodeMarker(d.marker), nil
 }
 
-// prepare fills in what each answer has in any case, and refuses calls that no way
-// could carry. It returns the others.
-func (d *dispatch) prepare() ([]int, error) {
+// prepare fills in what each answer has in any case. It returns the calls that may go
+// into the queue: those whose arguments are within the limit. The others go plain, so
+// that what becomes of them, and in which words, is the SDK's business: it fails the
+// workflow task until somebody mends the workflow.
+func (d *dispatch) prepare() []int {
 	sendable := make([]int, 0, len(d.wave.Calls))
 	for i := range d.wave.Calls {
 		c := &d.wave.Calls[i]
@@ -87,24 +83,13 @@ func (d *dispatch) prepare() ([]int, error) {
 		if a.Fingerprint == 0 {
 			a.Fingerprint = wire.Fingerprint(d.marker.RunID, c)
 		}
-		if size := proto.Size(c.Input); size > d.r.o.MaxPayloadBytes {
-			failure, err := d.tooLarge(c, size)
-			if err != nil {
-				return nil, err
-			}
-			a.State, a.Failure = wire.StateRefused, failure
+		if proto.Size(c.Input) > d.r.o.MaxPayloadBytes {
+			d.unsent = append(d.unsent, unsent{call: i})
 			continue
 		}
 		sendable = append(sendable, i)
 	}
-	return sendable, nil
-}
-
-func (d *dispatch) tooLarge(c *wire.Call, size int) (*commonpb.Payload, error) {
-	dc, fc := d.r.client.converters(d.info.Namespace, d.info.WorkflowExecution.ID)
-	message := fmt.Sprintf("%s The arguments of %q have %d bytes, the limit is %d: store the data elsewhere and pass a reference.",
-		payloadLimitMessage, c.Type, size, d.r.o.MaxPayloadBytes)
-	return wire.EncodeFailure(dc, fc.ErrorToFailure(temporal.NewNonRetryableApplicationError(message, ErrTypePayloadTooLarge, nil)))
+	return sendable
 }
 
 // send puts a group into the queue and notes the answers. A task whose answer is lost is

@@ -227,16 +227,13 @@ func TestDispatchWaitsForAWorkerThatAnnouncesNow(t *testing.T) {
 	require.Equal(t, []wire.State{wire.StateQueued}, states(<-done))
 }
 
-func TestDispatchRefusesWhatIsTooLarge(t *testing.T) {
+// The SDK has its own words for arguments that are too large.
+func TestDispatchGoesPlainWhereArgumentsAreTooLarge(t *testing.T) {
 	d := newDesk(t, RuntimeOptions{MaxPayloadBytes: 100})
 	d.announce(t, testQueue, "A")
-	m := d.dispatch(t, waveOf(callOf(1, "A", strings.Repeat("x", 200)), callOf(2, "A")))
-	require.Equal(t, []wire.State{wire.StateRefused, wire.StateQueued}, states(m))
-	f, err := wire.DecodeFailure(converter.GetDefaultDataConverter(), m.Answers[0].Failure)
-	require.NoError(t, err)
-	require.Equal(t, ErrTypePayloadTooLarge, f.GetApplicationFailureInfo().GetType())
-	require.True(t, f.GetApplicationFailureInfo().GetNonRetryable())
-	require.Contains(t, f.GetMessage(), "[TMPRL1103]")
+	wave := waveOf(callOf(1, "A", strings.Repeat("x", 200)), callOf(2, "A"))
+	wave.Fallback = 1
+	require.Equal(t, []wire.State{wire.StatePlain, wire.StateQueued}, states(d.dispatch(t, wave)))
 }
 
 func TestDispatchKnowsEarlyOutcomes(t *testing.T) {
@@ -346,6 +343,9 @@ func TestNoWindowWhereItWouldNotPay(t *testing.T) {
 		many = append(many, callOf(n+2, "A"))
 	}
 	d.dispatch(t, waveOf(many...))
+	d.rt.o.Windows = map[string]time.Duration{"A": 0} // the mark's own, no longer than that
+	d.dispatch(t, waveOf(callOf(400, "A")))
+	d.rt.o.Windows = nil
 	d.w.windows.Store(d.w.maxWindows)
 	d.dispatch(t, waveOf(callOf(500, "A")))
 }

@@ -7,6 +7,8 @@ import (
 	commonpb "go.temporal.io/api/common/v1"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/slipstream-go/slipstream/internal/wire"
 )
 
 // What a task carries through the queue, which looks at none of it. Both envelopes stay
@@ -210,38 +212,11 @@ func decodeAddress(b []byte) (*address, error) {
 // readEnvelope checks the version and hands out the fields that have a length; value
 // shares b's memory.
 func readEnvelope(b []byte, each func(number protowire.Number, value []byte) error) error {
-	var version uint64
-	for len(b) > 0 {
-		number, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		b = b[n:]
-		var value []byte
-		switch {
-		case number == fieldVersion && typ == protowire.VarintType:
-			version, n = protowire.ConsumeVarint(b)
-			if version > envelopeVersion {
-				return errNewerEnvelope
-			}
-		case typ == protowire.BytesType:
-			if value, n = protowire.ConsumeBytes(b); n >= 0 {
-				if err := each(number, value); err != nil {
-					return err
-				}
-			}
-		default:
-			n = protowire.ConsumeFieldValue(number, typ, b)
-		}
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		b = b[n:]
+	err := wire.ReadFields(b, envelopeVersion, each)
+	if errors.Is(err, wire.ErrVersion) {
+		return errNewerEnvelope
 	}
-	if version == 0 {
-		return errors.New("no version: not a Slipstream envelope")
-	}
-	return nil
+	return err
 }
 
 func appendVarint(b []byte, number protowire.Number, v uint64) []byte {

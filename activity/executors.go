@@ -18,8 +18,6 @@ const (
 	// While Redis is away or unsuitable, the keeper tries again at these intervals.
 	keeperMinWait = time.Second
 	keeperMaxWait = 30 * time.Second
-	// unlimitedRate is the SDK's default for activities per second.
-	unlimitedRate = 100_000
 )
 
 // executors are a worker's, by pool: one for each that it serves. The keeper starts them;
@@ -44,11 +42,11 @@ func (w *Worker) pools() []string {
 // keep announces the worker's types and starts its executors, as soon as Redis lets it,
 // then renews the announcements until ctx ends. Redis being away is a warning: calls run
 // as ordinary activities until it is there.
-func (w *Worker) keep(ctx context.Context, h *host, concurrency int, ready chan<- struct{}) {
+func (w *Worker) keep(ctx context.Context, h *host, ready chan<- struct{}) {
 	wait := keeperMinWait
 	var said string
 	for {
-		err := w.open(ctx, h, concurrency)
+		err := w.open(ctx, h)
 		if err == nil {
 			break
 		}
@@ -81,7 +79,7 @@ func (w *Worker) keep(ctx context.Context, h *host, concurrency int, ready chan<
 	}
 }
 
-func (w *Worker) open(ctx context.Context, h *host, concurrency int) error {
+func (w *Worker) open(ctx context.Context, h *host) error {
 	report, err := w.rt.queue.Check(ctx)
 	if err != nil {
 		return err
@@ -91,28 +89,29 @@ func (w *Worker) open(ctx context.Context, h *host, concurrency int) error {
 	}
 	// The executors first: what is announced is queued, and then somebody must be there.
 	for _, pool := range w.pools() {
-		if err := w.startExecutor(ctx, h, pool, concurrency); err != nil {
+		if err := w.startExecutor(ctx, h, pool); err != nil {
 			return err
 		}
 	}
 	return w.announce(ctx)
 }
 
-func (w *Worker) startExecutor(ctx context.Context, h *host, pool string, concurrency int) error {
+func (w *Worker) startExecutor(ctx context.Context, h *host, pool string) error {
 	if w.executors[pool] != nil {
 		return nil
 	}
 	e, err := w.rt.queue.NewExecutor(batchqueue.ExecutorOptions{
-		Pool:          pool,
-		ID:            w.instance,
-		Worker:        w.identity,
-		Types:         w.registry.types(w.rt.o.Marks),
-		Concurrency:   concurrency,
-		RatePerSecond: w.rate(),
-		DrainTimeout:  w.rt.o.DrainTimeout,
+		Pool:              pool,
+		ID:                w.instance,
+		Worker:            w.identity,
+		Types:             w.registry.types(w.rt.o.Marks),
+		Budget:            w.budget,
+		PoolRatePerSecond: limitOf(w.options.TaskQueueActivitiesPerSecond),
+		DrainTimeout:      w.rt.o.DrainTimeout,
 		Handler: func(ctx context.Context, d *batchqueue.Delivery) batchqueue.Result {
 			return w.handle(ctx, h, d)
 		},
+		TimeoutFailure: w.timeoutFailure,
 		Deliver: func(ctx context.Context, b *batchqueue.Batch) error {
 			return w.deliver(ctx, h, b)
 		},
@@ -125,15 +124,6 @@ func (w *Worker) startExecutor(ctx context.Context, h *host, pool string, concur
 	}
 	w.executors[pool] = e
 	return nil
-}
-
-// rate is the limit that the user set for the worker, 0 if none. The SDK fills in a
-// default that means none.
-func (w *Worker) rate() float64 {
-	if rate := w.options.WorkerActivitiesPerSecond; rate < unlimitedRate {
-		return rate
-	}
-	return 0
 }
 
 func (w *Worker) announce(ctx context.Context) error {

@@ -21,15 +21,21 @@ import (
 	"github.com/slipstream-go/slipstream/batchqueue"
 )
 
-// frontend is a Temporal server that has no work and writes down what it is told.
+// frontend is a Temporal server that has no work but what tests give it, and writes down
+// what it is told.
 type frontend struct {
 	workflowservice.UnimplementedWorkflowServiceServer
 	address string
 	signals chan *workflowservice.SignalWorkflowExecutionRequest
+	tasks   chan *workflowservice.PollActivityTaskQueueResponse // for the workers of "queue"
 
 	mu       sync.Mutex
 	polls    map[string]int // activity polls by task queue
 	answered int            // activity tasks that workers reported
+	failed   int            // those reported as failed
+	canceled []string       // tokens of those reported as canceled
+	beats    map[string]int // heartbeats by token
+	cancel   bool           // answer heartbeats with a cancel request
 	refuse   error          // for signals
 }
 
@@ -37,8 +43,9 @@ func startFrontend(t *testing.T) *frontend {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	f := &frontend{address: listener.Addr().String(), polls: map[string]int{},
-		signals: make(chan *workflowservice.SignalWorkflowExecutionRequest, 100)}
+	f := &frontend{address: listener.Addr().String(), polls: map[string]int{}, beats: map[string]int{},
+		signals: make(chan *workflowservice.SignalWorkflowExecutionRequest, 100),
+		tasks:   make(chan *workflowservice.PollActivityTaskQueueResponse, 100)}
 	server := grpc.NewServer()
 	workflowservice.RegisterWorkflowServiceServer(server, f)
 	done := make(chan struct{})
@@ -65,8 +72,16 @@ func (f *frontend) PollActivityTaskQueue(ctx context.Context, r *workflowservice
 	f.mu.Lock()
 	f.polls[r.GetTaskQueue().GetName()]++
 	f.mu.Unlock()
-	<-ctx.Done()
-	return nil, ctx.Err()
+	var tasks chan *workflowservice.PollActivityTaskQueueResponse
+	if r.GetTaskQueue().GetName() == "queue" {
+		tasks = f.tasks
+	}
+	select {
+	case task := <-tasks:
+		return task, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (f *frontend) PollWorkflowTaskQueue(ctx context.Context, _ *workflowservice.PollWorkflowTaskQueueRequest) (*workflowservice.PollWorkflowTaskQueueResponse, error) {
@@ -92,7 +107,35 @@ func (f *frontend) RespondActivityTaskCompleted(context.Context, *workflowservic
 
 func (f *frontend) RespondActivityTaskFailed(context.Context, *workflowservice.RespondActivityTaskFailedRequest) (*workflowservice.RespondActivityTaskFailedResponse, error) {
 	f.report()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failed++
 	return &workflowservice.RespondActivityTaskFailedResponse{}, nil
+}
+
+func (f *frontend) RespondActivityTaskCanceled(_ context.Context, r *workflowservice.RespondActivityTaskCanceledRequest) (*workflowservice.RespondActivityTaskCanceledResponse, error) {
+	f.report()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.canceled = append(f.canceled, string(r.GetTaskToken()))
+	return &workflowservice.RespondActivityTaskCanceledResponse{}, nil
+}
+
+func (f *frontend) RecordActivityTaskHeartbeat(_ context.Context, r *workflowservice.RecordActivityTaskHeartbeatRequest) (*workflowservice.RecordActivityTaskHeartbeatResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.beats[string(r.GetTaskToken())]++
+	return &workflowservice.RecordActivityTaskHeartbeatResponse{CancelRequested: f.cancel}, nil
+}
+
+// eventually waits until what the frontend was told meets the condition.
+func (f *frontend) eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return condition()
+	}, 20*time.Second, 5*time.Millisecond, what)
 }
 
 func (f *frontend) SignalWorkflowExecution(_ context.Context, r *workflowservice.SignalWorkflowExecutionRequest) (*workflowservice.SignalWorkflowExecutionResponse, error) {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
 	sdkactivity "go.temporal.io/sdk/activity"
 	"google.golang.org/protobuf/proto"
 
@@ -131,6 +132,8 @@ func queueOptions(o *wire.CallOptions) batchqueue.TaskOptions {
 			BackoffCoefficient: o.Retry.GetBackoffCoefficient(),
 			MaximumInterval:    o.Retry.GetMaximumInterval().AsDuration(),
 			MaximumAttempts:    int(o.Retry.GetMaximumAttempts()),
+			FinalStartToClose:  isFinal(enumspb.TIMEOUT_TYPE_START_TO_CLOSE, o.Retry.GetNonRetryableErrorTypes()),
+			FinalHeartbeat:     isFinal(enumspb.TIMEOUT_TYPE_HEARTBEAT, o.Retry.GetNonRetryableErrorTypes()),
 		},
 	}
 }

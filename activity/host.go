@@ -87,7 +87,7 @@ func (r *hostRequest) withdraw() {
 
 // InterceptUnary is the gRPC client interceptor of the plugin. It answers at most one
 // activity poll per worker, and what that poll's task reports; all other calls pass
-// through untouched. It also sees which workflow runs close.
+// through untouched. It also sees which workflow runs close, and looks who else polls.
 func InterceptUnary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	switch r := req.(type) {
 	case *workflowservice.PollActivityTaskQueueRequest:
@@ -100,6 +100,8 @@ func InterceptUnary(ctx context.Context, method string, req, reply any, cc *grpc
 			answerPoll(response, r.GetNamespace(), key)
 			return nil
 		}
+	case *workflowservice.PollWorkflowTaskQueueRequest:
+		lookAround(ctx, r, cc, invoke, opts)
 	case *workflowservice.RespondActivityTaskCompletedRequest:
 		if isHostToken(r.GetTaskToken()) {
 			return nil

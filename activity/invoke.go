@@ -10,7 +10,6 @@ import (
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
-	failurepb "go.temporal.io/api/failure/v1"
 	sdkactivity "go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
@@ -19,6 +18,7 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/internal/sdkerror"
 )
 
 // invocation is one attempt of a routed call. It does what the SDK's activity task
@@ -34,6 +34,8 @@ type invocation struct {
 	args    converter.DataConverter // for the arguments; dc is for all that comes back
 	dc      converter.DataConverter
 	fc      converter.FailureConverter
+	// late: the deadline had passed when the handler returned.
+	late bool
 }
 
 // handle runs one attempt. It is the executor's batchqueue.Handler and never panics.
@@ -58,8 +60,11 @@ func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) ba
 		// A newer worker may be able to read it, so this is an attempt like any other.
 		return v.failed(err)
 	}
-	v.metrics.Timer("temporal_activity_schedule_to_start_latency").Record(started.Sub(d.AttemptScheduledAt))
+	v.metrics.Timer("temporal_activity_schedule_to_start_latency").Record(v.info.StartedTime.Sub(d.AttemptScheduledAt))
 	result := v.run(ctx)
+	if v.late {
+		return result
+	}
 	v.metrics.Timer("temporal_activity_execution_latency").Record(time.Since(started))
 	if result.Kind == batchqueue.KindCompleted {
 		v.metrics.Timer("temporal_activity_succeed_endtoend_latency").Record(time.Since(d.ScheduledAt))
@@ -69,29 +74,42 @@ func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) ba
 }
 
 func (v *invocation) run(queueCtx context.Context) (result batchqueue.Result) {
-	ctx, end := v.w.taskContext(queueCtx, v.h, v.info.Deadline)
+	ctx, abort, end := v.w.taskContext(queueCtx, v.h, v.info.Deadline)
 	defer end()
-	// Converters run here, and they panic where details cannot be encoded.
+	// The handler may panic, and so may the converters that run here and there: where
+	// details cannot be encoded, for instance.
 	defer func() {
 		if p := recover(); p != nil {
 			result = v.failed(v.panicked(p, panicStack(v.info.TaskQueue)))
 		}
 	}()
-	output, err := v.execute(ctx)
+	output, err := v.execute(ctx, abort)
 
 	// Only a cancel that the workflow asked for is reported as one.
 	canceled := errors.Is(ctx.Err(), context.Canceled) && temporal.IsCanceledError(context.Cause(ctx))
+	if tooLarge, ok := context.Cause(ctx).(payloadSizeError); ok { //nolint:errorlint // a heartbeat's, see RecordHeartbeat
+		return v.failed(tooLarge)
+	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		// The queue has reported the time-out already, or does so now; what the handler
 		// made of it comes too late, as in Temporal.
+		v.late = true
 		v.w.logger.Info("Activity complete after timeout.", v.tags("Result", output, "Error", err)...)
+		v.countFailure(reasonActivityError)
+		return batchqueue.Result{Kind: batchqueue.KindFailed}
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		return v.completed(output)
-	case errors.Is(err, sdkactivity.ErrResultPending):
+	}
+	if errors.Is(err, sdkactivity.ErrResultPending) {
 		return v.failed(errResultPending(v.d.Type))
-	case canceled:
+	}
+	if isBenign(err) || v.dropped(queueCtx) {
+		v.w.logger.Debug("Activity error.", v.tags("Error", err)...)
+	} else {
+		v.w.logger.Error("Activity error.", v.tags("Error", err)...)
+	}
+	if canceled {
 		if ce, ok := errors.AsType[*temporal.CanceledError](err); ok {
 			return v.canceled(ce)
 		}
@@ -102,11 +120,6 @@ func (v *invocation) run(queueCtx context.Context) (result batchqueue.Result) {
 	if ce, ok := err.(*temporal.CanceledError); ok { //nolint:errorlint // the SDK looks at the outermost error only
 		err = fmt.Errorf("unexpected activity cancel error: %w", ce)
 	}
-	if isBenign(err) || v.dropped(queueCtx) {
-		v.w.logger.Debug("Activity error.", v.tags("Error", err)...)
-	} else {
-		v.w.logger.Error("Activity error.", v.tags("Error", err)...)
-	}
 	return v.failed(err)
 }
 
@@ -114,7 +127,7 @@ func (v *invocation) run(queueCtx context.Context) (result batchqueue.Result) {
 func (v *invocation) panicked(p any, stack string) error {
 	v.w.logger.Error("Activity panic.", v.tags("PanicError", fmt.Sprintf("%v", p), "PanicStack", stack)...)
 	v.metrics.Counter("temporal_activity_task_error").Inc(1)
-	return panicError(p, stack)
+	return sdkerror.Panic(fmt.Sprintf("%v", p), stack)
 }
 
 // dropped tells whether the queue has no use for the attempt's failure: the task was
@@ -126,19 +139,14 @@ func (v *invocation) dropped(queueCtx context.Context) bool {
 
 // execute builds the user's interceptors around the handler, as the SDK does for each
 // activity, and calls them.
-func (v *invocation) execute(ctx context.Context) (output *commonpb.Payloads, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			output, err = nil, v.panicked(p, panicStack(v.info.TaskQueue))
-		}
-	}()
+func (v *invocation) execute(ctx context.Context, abort context.CancelCauseFunc) (output *commonpb.Payloads, err error) {
 	h := v.w.registry.find(v.d.Type)
 	if h == nil {
 		v.metrics.Counter("temporal_unregistered_activity_invocation").Inc(1)
 		return nil, v.w.registry.errNotRegistered(v.d.Type)
 	}
 	base := newOutbound(v.w, v.h, v.info)
-	base.dc, base.beat = v.dc, v.d.RecordHeartbeat
+	base.dc, base.beat, base.limit, base.abort = v.dc, v.d.RecordHeartbeat, v.payloadLimit(), abort
 	if base.details, err = payloadsFromBytes(v.d.Heartbeat); err != nil {
 		return nil, fmt.Errorf("heartbeat details of the attempt before: %w", err)
 	}
@@ -202,8 +210,8 @@ func (i *innermost) ExecuteActivity(ctx context.Context, in *interceptor.Execute
 }
 
 // taskContext has the values of the host context and ends as the queue's context does,
-// for the reasons that the SDK gives a plain activity.
-func (w *Worker) taskContext(queueCtx context.Context, h *host, deadline time.Time) (context.Context, func()) {
+// for the reasons that the SDK gives a plain activity, or when it is aborted.
+func (w *Worker) taskContext(queueCtx context.Context, h *host, deadline time.Time) (_ context.Context, abort context.CancelCauseFunc, end func()) {
 	ctx, cancel := context.WithCancelCause(h.ctx)
 	stopWatching := context.AfterFunc(queueCtx, func() {
 		// An expired deadline shows as such: the one set below fires by itself.
@@ -219,7 +227,7 @@ func (w *Worker) taskContext(queueCtx context.Context, h *host, deadline time.Ti
 		deadline = d
 	}
 	ctx, cancelDeadline := context.WithDeadline(ctx, deadline)
-	return ctx, func() {
+	return ctx, cancel, func() {
 		stopWatching()
 		stopBackground()
 		cancelDeadline()
@@ -243,18 +251,6 @@ func (v *invocation) tags(more ...any) []any {
 		tags = []any{"ActivityID", v.info.ActivityID, "ActivityRunID", v.info.ActivityRunID}
 	}
 	return append(append(tags, "ActivityType", v.d.Type, "Attempt", v.info.Attempt), more...)
-}
-
-// panicError makes the error that the SDK makes of a panic. Its type has no exported
-// constructor, but the default failure converter knows it by name.
-func panicError(value any, stack string) error {
-	return temporal.GetDefaultFailureConverter().FailureToError(&failurepb.Failure{
-		Message:    fmt.Sprintf("%v", value),
-		StackTrace: stack,
-		FailureInfo: &failurepb.Failure_ApplicationFailureInfo{
-			ApplicationFailureInfo: &failurepb.ApplicationFailureInfo{Type: "PanicError"},
-		},
-	})
 }
 
 // panicStack is cut as the SDK cuts it: without the frames between the panic and its

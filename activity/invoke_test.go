@@ -350,12 +350,7 @@ func TestDeadlineExceeded(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	result := w.handle(ctx, h, b.delivery(t, "untilDone", "cause"))
-	payloads, err := payloadsFromBytes(result.Payload)
-	require.NoError(t, err)
-	dc, _ := w.rt.client.converters("namespace", "workflow")
-	failure, err := wire.DecodeFailure(dc, payloads.Payloads[0])
-	require.NoError(t, err)
-	require.Equal(t, context.DeadlineExceeded.Error(), failure.GetMessage())
+	require.Equal(t, batchqueue.Result{Kind: batchqueue.KindFailed}, result, "nobody reads it: the queue reports the time-out")
 }
 
 func large(_ context.Context, n int) (string, error) {
@@ -376,6 +371,33 @@ func TestOversizeResults(t *testing.T) {
 	require.Equal(t, "Failure exceeds size limit.", failure.GetMessage())
 	require.NotNil(t, failure.GetServerFailureInfo())
 	require.Len(t, failure.GetCause().GetMessage(), keptFailureBytes)
+}
+
+func beating(ctx context.Context, n int) (string, error) {
+	sdkactivity.RecordHeartbeat(ctx, strings.Repeat("x", n))
+	if ctx.Err() != nil {
+		return "", errors.New("the handler's error is not looked at")
+	}
+	return "done", nil
+}
+
+func leaving(ctx context.Context, n int) error {
+	<-ctx.Done()
+	return temporal.NewCanceledError(strings.Repeat("x", n))
+}
+
+func TestOversizeDetails(t *testing.T) {
+	var b bench
+	result, _, _ := b.routed(t, beating, 1<<10)
+	require.Equal(t, batchqueue.KindCompleted, result.Kind)
+	result, _, failure := b.routed(t, beating, 1<<17)
+	require.Equal(t, batchqueue.KindFailed, result.Kind)
+	require.Equal(t, "payloadSizeError", failure.GetApplicationFailureInfo().GetType())
+
+	b.cancel = batchqueue.ErrCanceled
+	result, _, failure = b.routed(t, leaving, 1<<17)
+	require.Equal(t, batchqueue.KindFailed, result.Kind)
+	require.Equal(t, "payloadSizeError", failure.GetApplicationFailureInfo().GetType())
 }
 
 // recorder is a user's interceptor; it writes down what it sees.
@@ -541,7 +563,7 @@ func TestInfo(t *testing.T) {
 		HeartbeatTimeout:       3 * time.Second,
 		ScheduleToCloseTimeout: time.Hour,
 		StartToCloseTimeout:    time.Minute,
-		ScheduledTime:          d.ScheduledAt,
+		ScheduledTime:          d.ScheduledAt.UTC(),
 		StartedTime:            got.StartedTime,
 		Deadline:               got.Deadline,
 		Attempt:                2,

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"time"
 )
 
 // Mark names an activity whose calls go through the queue.
@@ -17,6 +18,25 @@ type Mark struct {
 	// Pool is the name of a pool of its own, to keep slow or limited activities apart
 	// from the rest. Default: the task queue's common pool.
 	Pool string
+	// Window is how long a workflow task may wait for this activity's results. Default:
+	// the plugin's Options.Window; at most 2.5 s, negative means not at all.
+	Window time.Duration
+}
+
+// MaxWindow is the longest window: a quarter of the default workflow task time-out.
+const MaxWindow = 2500 * time.Millisecond
+
+// Windows returns the window of each marked type, given the one of marks that set none.
+// The marks must be such that Resolve finds no fault with them.
+func Windows(marks []Mark, otherwise time.Duration) map[string]time.Duration {
+	windows := make(map[string]time.Duration, len(marks))
+	for _, m := range marks {
+		name, _ := typeName(m.Activity)
+		if windows[name] = max(0, m.Window); m.Window == 0 {
+			windows[name] = otherwise
+		}
+	}
+	return windows
 }
 
 // maxNameLength is Temporal's limit for type names, and a sane one for pool names.
@@ -31,6 +51,9 @@ func Resolve(marks []Mark) (map[string]string, error) {
 		name, err := typeName(m.Activity)
 		if err == nil {
 			err = checkPoolName(m.Pool)
+		}
+		if err == nil && m.Window > MaxWindow {
+			err = fmt.Errorf("Window is %v; the most is %v, a quarter of the workflow task time-out", m.Window, MaxWindow)
 		}
 		if err == nil {
 			if _, twice := pools[name]; twice {

@@ -3,6 +3,7 @@ package activity
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -72,4 +73,9 @@ func TestPoolNamesAreUnambiguous(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestMarksHaveWindows(t *testing.T) {
+	got := Windows([]Mark{{Activity: translate}, {Activity: "slow", Window: -1}, {Activity: "own", Window: time.Second}}, 250*time.Millisecond)
+	require.Equal(t, map[string]time.Duration{"translate": 250 * time.Millisecond, "slow": 0, "own": time.Second}, got)
 }

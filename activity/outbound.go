@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	sdkworkflow "go.temporal.io/sdk/workflow"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
 )
@@ -29,11 +30,14 @@ type outbound struct {
 	w    *Worker
 	h    *host
 	info sdkactivity.Info
-	dc   converter.DataConverter // under the workflow's serialization context
+	dc   converter.DataConverter // for what the handler makes, see taskConverters
 	// details are those of the attempt before; nil when it left none.
 	details *commonpb.Payloads
-	// beat takes encoded details.
-	beat func(details []byte)
+	// beat takes encoded details of at most limit bytes.
+	beat  func(details []byte)
+	limit int
+	// abort ends the attempt's context, and the attempt with that error.
+	abort context.CancelCauseFunc
 }
 
 func newOutbound(w *Worker, h *host, info sdkactivity.Info) *outbound {
@@ -81,6 +85,11 @@ func (o *outbound) RecordHeartbeat(ctx context.Context, details ...any) {
 	// A single nil means that there is no progress to report.
 	if len(details) > 1 || (len(details) == 1 && details[0] != nil) {
 		payloads, err := contextAware(ctx, o.dc).ToPayloads(details...)
+		if err == nil && proto.Size(payloads) > o.limit {
+			o.GetLogger(ctx).Warn("RecordActivityHeartbeat with error", "Error", payloadSizeError{})
+			o.abort(payloadSizeError{})
+			return
+		}
 		if err == nil {
 			encoded, err = payloadsBytes(payloads)
 		}
@@ -138,8 +147,8 @@ func taskInfo(d *batchqueue.Delivery, c *call, a *address, taskQueue string, sta
 		HeartbeatTimeout:       o.Heartbeat,
 		ScheduleToCloseTimeout: o.ScheduleToClose,
 		StartToCloseTimeout:    startToClose,
-		ScheduledTime:          d.ScheduledAt,
-		StartedTime:            started,
+		ScheduledTime:          d.ScheduledAt.UTC(),
+		StartedTime:            startedAt(d, started),
 		Deadline:               deadline,
 		Attempt:                int32(d.Attempt),
 		RetryPolicy: &temporal.RetryPolicy{
@@ -155,6 +164,15 @@ func taskInfo(d *batchqueue.Delivery, c *call, a *address, taskQueue string, sta
 		info.ActivityID, info.ActivityRunID = taskID(a.Batch, d.Number), a.RunID
 	}
 	return info
+}
+
+// startedAt is the start as the server would report it: in UTC, without a monotonic
+// reading, and never before the schedule, although that is told by another clock.
+func startedAt(d *batchqueue.Delivery, started time.Time) time.Time {
+	if started.Before(d.AttemptScheduledAt) {
+		started = d.AttemptScheduledAt
+	}
+	return started.Round(0).UTC()
 }
 
 // headerFields copies, because interceptors may write into what they get and a wave's

@@ -23,8 +23,6 @@ const (
 	// activity.ErrResultPending. Routed calls cannot be completed asynchronously: take
 	// the mark off the activity.
 	ErrTypeResultPending = "slipstream.ResultPending"
-	// ErrTypePayloadTooLarge: a call's arguments are over the limit for payloads.
-	ErrTypePayloadTooLarge = "slipstream.PayloadTooLarge"
 )
 
 func errResultPending(activityType string) error {
@@ -37,31 +35,12 @@ func errResultPending(activityType string) error {
 // or a signal with its identity, and the server ends a run whose marker is over the limit.
 const markerOverhead = 16 << 10
 
-// resultLimit is the limit for a result or a failure. Those of a batch may be written in
-// base64 on their way.
-func (v *invocation) resultLimit() int {
-	limit := v.w.rt.o.MaxPayloadBytes - markerOverhead
-	if v.address.Batch != "" {
-		limit = limit / 4 * 3
-	}
-	return limit
-}
-
 // completed is the result of a handler that returned without error.
 func (v *invocation) completed(output *commonpb.Payloads) batchqueue.Result {
 	if v.address.Batch != "" && v.address.Receiver == "" {
 		return batchqueue.Result{Kind: batchqueue.KindCompleted} // nobody will ever read it
 	}
-	if size, limit := proto.Size(output), v.resultLimit(); size > limit {
-		v.w.logger.Error("Activity task postprocess error: "+payloadLimitMessage,
-			v.tags("PayloadSize", size, "PayloadSizeLimit", limit)...)
-		return v.failed(payloadSizeError{})
-	}
-	payload, err := payloadsBytes(output)
-	if err != nil {
-		return v.failed(err)
-	}
-	return batchqueue.Result{Kind: batchqueue.KindCompleted, Payload: payload}
+	return v.answer(batchqueue.KindCompleted, output)
 }
 
 // canceled is the result of a handler that acknowledged a cancel.
@@ -69,11 +48,31 @@ func (v *invocation) canceled(err *temporal.CanceledError) batchqueue.Result {
 	// Details go through the data converter, not through the user's failure converter:
 	// so does the SDK in its response to a cancel.
 	fc := temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{DataConverter: v.dc})
-	details, encodeErr := payloadsBytes(fc.ErrorToFailure(err).GetCanceledFailureInfo().GetDetails())
-	if encodeErr != nil {
-		return v.failed(encodeErr)
+	return v.answer(batchqueue.KindCanceled, fc.ErrorToFailure(err).GetCanceledFailureInfo().GetDetails())
+}
+
+// answer is a result with payloads, if they are within the limit.
+func (v *invocation) answer(kind batchqueue.Kind, p *commonpb.Payloads) batchqueue.Result {
+	if size, limit := proto.Size(p), v.payloadLimit(); size > limit {
+		v.w.logger.Error("Activity task postprocess error: "+payloadLimitMessage,
+			v.tags("PayloadSize", size, "PayloadSizeLimit", limit)...)
+		return v.failed(payloadSizeError{})
 	}
-	return batchqueue.Result{Kind: batchqueue.KindCanceled, Payload: details}
+	payload, err := payloadsBytes(p)
+	if err != nil {
+		return v.failed(err)
+	}
+	return batchqueue.Result{Kind: kind, Payload: payload}
+}
+
+// payloadLimit is the limit for what an attempt reports: its result, or its heartbeats. In
+// a batch it may be written in base64 on its way.
+func (v *invocation) payloadLimit() int {
+	limit := v.w.rt.o.MaxPayloadBytes - markerOverhead
+	if v.address.Batch != "" {
+		limit = limit / 4 * 3
+	}
+	return limit
 }
 
 // failed is the result of an attempt that ended in err. Whether it may be retried is
@@ -81,9 +80,13 @@ func (v *invocation) canceled(err *temporal.CanceledError) batchqueue.Result {
 func (v *invocation) failed(err error) batchqueue.Result {
 	failure := v.fc.ErrorToFailure(err)
 	if failure.GetApplicationFailureInfo().GetCategory() != enumspb.APPLICATION_ERROR_CATEGORY_BENIGN {
-		v.metrics.WithTags(map[string]string{"failure_reason": "ActivityError"}).Counter("temporal_activity_execution_failed").Inc(1)
+		if _, tooLarge := err.(payloadSizeError); tooLarge { //nolint:errorlint // made here, never wrapped
+			v.countFailure(reasonPayloadsTooLarge)
+		} else {
+			v.countFailure(reasonActivityError)
+		}
 	}
-	if proto.Size(failure) > v.resultLimit() {
+	if proto.Size(failure) > v.payloadLimit() {
 		failure = truncatedFailure(failure)
 	}
 	result := batchqueue.Result{
@@ -102,6 +105,16 @@ func (v *invocation) failed(err error) batchqueue.Result {
 	return result
 }
 
+// The SDK's values of the tag failure_reason.
+const (
+	reasonActivityError    = "ActivityError"
+	reasonPayloadsTooLarge = "PayloadsTooLarge"
+)
+
+func (v *invocation) countFailure(reason string) {
+	v.metrics.WithTags(map[string]string{"failure_reason": reason}).Counter("temporal_activity_execution_failed").Inc(1)
+}
+
 // isRetryable is the server's rule.
 func isRetryable(f *failurepb.Failure, nonRetryable []string) bool {
 	switch {
@@ -112,7 +125,7 @@ func isRetryable(f *failurepb.Failure, nonRetryable []string) bool {
 		if kind != enumspb.TIMEOUT_TYPE_START_TO_CLOSE && kind != enumspb.TIMEOUT_TYPE_HEARTBEAT {
 			return false
 		}
-		return !slices.Contains(nonRetryable, "TemporalTimeout:"+kind.String())
+		return !isFinal(kind, nonRetryable)
 	case f.GetServerFailureInfo() != nil:
 		return !f.GetServerFailureInfo().GetNonRetryable()
 	case f.GetApplicationFailureInfo() != nil:
@@ -120,6 +133,46 @@ func isRetryable(f *failurepb.Failure, nonRetryable []string) bool {
 			!slices.Contains(nonRetryable, f.GetApplicationFailureInfo().GetType())
 	}
 	return true
+}
+
+// isFinal tells whether a retry policy does not retry that time-out. Policies name
+// time-outs as error types.
+func isFinal(kind enumspb.TimeoutType, nonRetryable []string) bool {
+	return slices.Contains(nonRetryable, "TemporalTimeout:"+kind.String())
+}
+
+// timeoutFailure is what the server remembers of an attempt that timed out: the cause of
+// a later time-out. It is the executor's TimeoutFailure.
+func (w *Worker) timeoutFailure(d *batchqueue.Delivery, kind batchqueue.Kind) []byte {
+	var failure *failurepb.Failure
+	switch kind {
+	case batchqueue.KindStartToClose:
+		failure = wire.TimeoutFailure(enumspb.TIMEOUT_TYPE_START_TO_CLOSE)
+	case batchqueue.KindHeartbeat:
+		failure = wire.TimeoutFailure(enumspb.TIMEOUT_TYPE_HEARTBEAT)
+	default:
+		return nil // no other time-out is followed by an attempt
+	}
+	encoded, err := w.encodeFailure(d, failure)
+	if err != nil {
+		// A later time-out then has no cause.
+		w.logger.Warn("[Slipstream] a time-out could not be encoded", "ActivityType", d.Type, "Error", err)
+		return nil
+	}
+	return encoded
+}
+
+func (w *Worker) encodeFailure(d *batchqueue.Delivery, failure *failurepb.Failure) ([]byte, error) {
+	a, err := decodeAddress(d.Common)
+	if err != nil {
+		return nil, err
+	}
+	_, dc, _ := w.rt.client.taskConverters(a, d.Type)
+	payload, err := wire.EncodeFailure(dc, failure)
+	if err != nil {
+		return nil, err
+	}
+	return payloadsBytes(&commonpb.Payloads{Payloads: []*commonpb.Payload{payload}})
 }
 
 // payloadLimitMessage is the SDK's.

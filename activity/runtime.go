@@ -17,11 +17,15 @@ type RuntimeOptions struct {
 	Queue *batchqueue.Queue
 	// Marks maps the marked activity types to their pools (see Resolve).
 	Marks map[string]string
-	// Concurrency is the number of handlers that an executor runs side by side; 0 means
-	// the worker's MaxConcurrentActivityExecutionSize.
+	// Disabled: no run of this process is newly routed.
+	Disabled bool
+	// Concurrency is the number of marked activities that a worker runs side by side; 0
+	// means its MaxConcurrentActivityExecutionSize.
 	Concurrency int
 	// Window is how long a dispatch waits for results; 0 means not at all.
 	Window time.Duration
+	// Windows are those of marked types; see Windows.
+	Windows map[string]time.Duration
 	// DrainTimeout is how long a stopping executor waits for its handlers.
 	DrainTimeout time.Duration
 	// MaxPayloadBytes is the namespace's limit for a call's arguments and for its result.
@@ -112,10 +116,19 @@ func (r *Runtime) begin(ctx context.Context) *batchqueue.Inbox {
 	r.end = end
 	r.background.Go(func() { r.forgetClosed(background) })
 	runtimes.set(r, true)
-	if r.o.Window > 0 {
+	if r.waits() {
 		r.inbox = r.queue.NewInbox()
 	}
 	return r.inbox
+}
+
+// waits tells whether any dispatch may wait for results.
+func (r *Runtime) waits() bool {
+	longest := r.o.Window
+	for _, length := range r.o.Windows {
+		longest = max(longest, length)
+	}
+	return longest > 0
 }
 
 // forget removes a worker that never started.

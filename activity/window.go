@@ -22,22 +22,21 @@ type window struct {
 // workflow tasks, so it is only opened where the wait is likely to pay.
 func (d *dispatch) openWindow() *window {
 	win := &window{expectations: map[*group]*batchqueue.Expectation{}}
-	length := d.r.o.Window
-	if limit := d.wave.TaskTimeout / 4; limit > 0 {
-		length = min(length, limit)
-	}
 	inbox := d.r.currentInbox()
-	if length <= 0 || inbox == nil || d.wave.NoWindow || len(d.wave.Calls) > maxWindowCalls || d.w == nil || !d.w.enterWindow() {
+	if inbox == nil || d.wave.NoWindow || len(d.wave.Calls) > maxWindowCalls || d.w == nil || !d.w.enterWindow() {
 		return win
 	}
 	for _, g := range d.groups {
 		for k, i := range g.calls {
-			if c := &d.wave.Calls[i]; !g.queued.Tasks[k].Early && d.r.latency.fits(c.Type, length) {
+			c := &d.wave.Calls[i]
+			length := d.windowOf(c.Type)
+			if length > 0 && !g.queued.Tasks[k].Early && d.r.latency.fits(c.Type, length) {
 				g.awaited = append(g.awaited, c.Number)
+				win.length = max(win.length, length)
 			}
 		}
 		if len(g.awaited) > 0 {
-			g.queued.Window, g.queued.Inbox = length, inbox.ID()
+			g.queued.Inbox = inbox.ID()
 			win.expectations[g] = inbox.Expect(d.marker.RunID, g.awaited)
 		}
 	}
@@ -45,8 +44,22 @@ func (d *dispatch) openWindow() *window {
 		d.w.leaveWindow()
 		return win
 	}
-	win.length = length
+	for g := range win.expectations {
+		g.queued.Window = win.length
+	}
 	return win
+}
+
+// windowOf is how long the wave may wait for calls of a type.
+func (d *dispatch) windowOf(activityType string) time.Duration {
+	length, marked := d.r.o.Windows[activityType]
+	if !marked {
+		length = d.r.o.Window // a release before this one marked it
+	}
+	if limit := d.wave.TaskTimeout / 4; limit > 0 {
+		length = min(length, limit)
+	}
+	return length
 }
 
 // await waits until the awaited calls are done, the window ends or the worker stops, and

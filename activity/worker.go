@@ -11,6 +11,8 @@ import (
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
+
+	"github.com/slipstream-go/slipstream/batchqueue"
 )
 
 const (
@@ -45,6 +47,8 @@ type Worker struct {
 	interceptors []interceptor.WorkerInterceptor
 	background   context.Context // ends when the user's BackgroundActivityContext does
 	maxWindows   int32
+	fleet        fleet
+	budget       *batchqueue.Budget // nil where the worker runs nothing that is marked
 
 	windows   atomic.Int32  // dispatches that wait for results
 	announced chan struct{} // closed once the types are announced
@@ -140,6 +144,7 @@ func (w *Worker) settle() {
 	w.background = o.BackgroundActivityContext
 	w.interceptors = append(append([]interceptor.WorkerInterceptor{}, w.rt.client.Interceptors...), o.Interceptors...)
 	w.maxWindows = windowsOf(o)
+	w.fleet.w = w
 }
 
 // windowsOf is the number of dispatches that may wait at a time: half of the slots that
@@ -182,7 +187,7 @@ func (w *Worker) needsExecutor() bool {
 	return false
 }
 
-// concurrency is the number of handlers that each executor of the worker runs.
+// concurrency is the number of marked activities that the worker runs at a time.
 func (w *Worker) concurrency() (int, error) {
 	switch {
 	case w.rt.o.Concurrency > 0:
@@ -202,12 +207,13 @@ func (w *Worker) Start(ctx context.Context, register func(any, sdkactivity.Regis
 	w.settle()
 	w.begun.Store(true)
 	w.rt.workerStarted(ctx)
+	w.enlist(ctx)
 	if !w.needsExecutor() {
 		close(w.announced)
 		return w.undoOn(next(ctx))
 	}
-	concurrency, err := w.concurrency()
-	if err != nil {
+	var err error
+	if w.budget, err = w.newBudget(); err != nil {
 		return w.undoOn(err)
 	}
 	register(runHost, sdkactivity.RegisterOptions{Name: hostActivity})
@@ -224,13 +230,23 @@ func (w *Worker) Start(ctx context.Context, register func(any, sdkactivity.Regis
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w.cancel = cancel
 	ready := make(chan struct{})
-	w.keeper.Go(func() { w.keep(background, h, concurrency, ready) })
+	w.keeper.Go(func() { w.keep(background, h, ready) })
 	select {
 	case <-ready:
 	case <-time.After(startTimeout):
 	case <-ctx.Done():
 	}
 	return nil
+}
+
+// enlist says that this worker has the plugin, before it polls; Redis being away is no
+// error, the polls try again.
+func (w *Worker) enlist(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	if err := w.fleet.enlist(ctx); err != nil {
+		w.logger.Debug("[Slipstream] cannot enlist this worker yet", "Error", err)
+	}
 }
 
 // undoOn gives up what Start took, if the worker does not start.

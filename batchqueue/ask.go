@@ -64,7 +64,8 @@ type AskReply struct {
 }
 
 // Ask looks tasks up and pulls finished outcomes of the run. It brings tasks of an
-// abandoned run back. On an error nothing is known, and what was pulled is readable by
+// abandoned run back. Deadlines that ran out in the slot are outcomes before it looks, also
+// where no executor is alive. On an error nothing is known, and what was pulled is readable by
 // the next Ask.
 func (q *Queue) Ask(ctx context.Context, pool string, slot int, r AskRequest) (AskReply, error) {
 	fail := func(err error) (AskReply, error) {
@@ -79,6 +80,9 @@ func (q *Queue) Ask(ctx context.Context, pool string, slot int, r AskRequest) (A
 		args = append(args, id.Number, fingerprintBytes(id.Fingerprint))
 	}
 	bytes, larger := r.Room.args()
+	if _, err := q.due(ctx, pool, slot); err != nil {
+		return fail(err)
+	}
 	cmds := q.scripts.run(ctx, q.rdb,
 		call{takeScript, key, []any{encodeRun(r.Run), "", bytes, 0, larger}},
 		call{askScript, key, args})

@@ -240,6 +240,45 @@ func TestLostRepliesOnRedis(t *testing.T) {
 	hook.lose.Store(nil)
 }
 
+// go-redis sends again after a time-out, and the first time may have arrived.
+func TestSettlementsThatAreSentTwiceCountOnce(t *testing.T) {
+	r := newRig(t, 1, longLease)
+	rdb := r.server.Client()
+	rdb.AddHook(&stutter{})
+	var settled, retried, lost atomic.Int64
+	e := r.start(r.queue(rdb, 1), ExecutorOptions{
+		Handler: func(_ context.Context, d *Delivery) Result {
+			if d.Number%2 == 0 && d.Attempt == 1 {
+				return Result{Kind: KindFailed}
+			}
+			return Result{Kind: KindCompleted}
+		},
+		Observer: Observer{
+			Settled: func(*Delivery, Outcome) { settled.Add(1) },
+			Retried: func(*Delivery, Outcome, time.Duration) { retried.Add(1) },
+			Lost:    func(*Delivery) { lost.Add(1) },
+		},
+	})
+	r.ready(e)
+	r.enqueue("run", tasks(20)...)
+	r.awaitCount("run", 20)
+	r.eventually("all is settled", func() bool { return e.Stats().Held == 0 })
+	require.EqualValues(t, []int64{20, 10, 0}, []int64{settled.Load(), retried.Load(), lost.Load()})
+	require.Empty(t, r.twice)
+}
+
+// stutter is a go-redis hook that sends settlements twice.
+type stutter struct{ lossy }
+
+func (*stutter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if err := next(ctx, cmds); err != nil || cmds[0].Args()[1] != settleScript.flagged.sha {
+			return err
+		}
+		return next(ctx, cmds)
+	}
+}
+
 func TestRunningTaskIsCanceledPromptlyOnRedis(t *testing.T) {
 	r := newRig(t, 2, longLease)
 	g := newGate()

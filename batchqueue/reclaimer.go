@@ -3,8 +3,6 @@ package batchqueue
 import (
 	"context"
 	"math/rand/v2"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -30,6 +28,8 @@ type reclaimer struct {
 	log   Logger
 	now   func() time.Time // Redis's clock
 	limit func() int       // the pool's poison limit
+	// timeoutFailure is the executor's TimeoutFailure.
+	timeoutFailure func(*Delivery, Kind) []byte
 
 	reclaimed func(s *settlement, executor string, reply settleReply)
 	failed    func(error)
@@ -38,22 +38,13 @@ type reclaimer struct {
 }
 
 func (r *reclaimer) run(ctx context.Context) {
-	retry := backoff{first: retryFirst, most: r.lease / 3}
-	for {
-		wait := r.lease / 3
-		if err := r.pass(ctx); err == nil {
-			retry.reset()
-		} else {
+	repeat(ctx, nil, r.lease, r.failed, func() (time.Duration, error) {
+		err := r.pass(ctx)
+		if err != nil {
 			clear(r.since)
-			if ctx.Err() == nil {
-				r.failed(err)
-			}
-			wait = retry.next()
 		}
-		if !pause(ctx, wait) {
-			return
-		}
-	}
+		return r.lease / 3, err
+	})
 }
 
 // pass looks once, page by page.
@@ -107,7 +98,7 @@ func (r *reclaimer) reclaim(ctx context.Context, claims []lostClaim, seen map[st
 			patience = 2 * r.lease
 		}
 		if now.Sub(first) >= patience {
-			batch = append(batch, lossOf(c, alive[c.executor], r.now(), r.lease, r.limit(), rand.Float64()))
+			batch = append(batch, r.lossOf(c, alive[c.executor], r.now(), r.limit(), rand.Float64()))
 		}
 	}
 	for len(batch) > 0 {
@@ -140,7 +131,7 @@ func (r *reclaimer) reclaim(ctx context.Context, claims []lostClaim, seen map[st
 // executor that runs nothing else, so a further loss soon after its start is the task's
 // own. (That the dead executor had but this one claim in the slot proves nothing: it
 // may have had others elsewhere.)
-func lossOf(c lostClaim, alive bool, now time.Time, lease time.Duration, limit int, random float64) settlement {
+func (r *reclaimer) lossOf(c lostClaim, alive bool, now time.Time, limit int, random float64) settlement {
 	d := c.delivery
 	kind := KindStartToClose
 	if d.Options.Heartbeat > 0 {
@@ -154,7 +145,7 @@ func lossOf(c lostClaim, alive bool, now time.Time, lease time.Duration, limit i
 	losses, alone := d.losses, d.alone
 	if !alive {
 		losses++
-		if suspectLevel(d.losses) == levelAlone && now.Sub(claimedAt(d)) <= youngest+2*lease {
+		if suspectLevel(d.losses) == levelAlone && c.held <= youngest+2*r.lease {
 			alone++
 		}
 	}
@@ -162,18 +153,12 @@ func lossOf(c lostClaim, alive bool, now time.Time, lease time.Duration, limit i
 	if limit > 0 && alone >= limit {
 		end.kind = KindPoison
 	}
-	s := settlementOf(d, judge(d.Options, d.Attempt, end, random), end.kind, nil, d.Heartbeat, c.executor)
+	v := judge(d.Options, d.Attempt, end, random)
+	var failure []byte
+	if v.again {
+		failure = r.timeoutFailure(d, kind)
+	}
+	s := settlementOf(d, v, end.kind, failure, d.Heartbeat, c.executor)
 	s.losses, s.alone, s.lostBy = losses, alone, c.executor
 	return s
-}
-
-// claimedAt is when a suspect was claimed: it is put into a stream by the claim itself,
-// and the entry's ID begins with the time.
-func claimedAt(d *Delivery) time.Time {
-	ms, _, _ := strings.Cut(d.entry, "-")
-	n, err := strconv.ParseInt(ms, 10, 64)
-	if err != nil {
-		return time.Time{}
-	}
-	return time.UnixMilli(n)
 }

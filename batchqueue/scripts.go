@@ -69,6 +69,7 @@ var (
 	adoptScript   = loadScript("adopt")
 	lostScript    = loadScript("lost")
 	leadScript    = loadScript("lead")
+	permitsScript = loadScript("permits")
 	resignScript  = loadScript("resign")
 	statsScript   = loadScript("stats")
 	forgetScript  = loadScript("forget")

@@ -35,6 +35,9 @@ type RetryPolicy struct {
 	// MaximumAttempts counts the first attempt too; 0 means no limit. With 1, a task
 	// that was claimed once is never started again, whatever happens.
 	MaximumAttempts int
+	// FinalStartToClose and FinalHeartbeat: an attempt that ends in this time-out is not
+	// followed by another, as after Result.NonRetryable.
+	FinalStartToClose, FinalHeartbeat bool
 }
 
 // Task is one unit of work to enqueue.
@@ -197,7 +200,7 @@ type Delivery struct {
 }
 
 // RecordHeartbeat tells the queue that the handler is alive, with opaque details for
-// the next attempt. It costs no Redis call: details travel with the next lease
+// the next attempt; nil details take back those recorded before. It costs no Redis call: details travel with the next lease
 // extension. Safe for concurrent use.
 func (d *Delivery) RecordHeartbeat(details []byte) {
 	if d.heartbeat != nil {

@@ -49,8 +49,10 @@ func (p *Plugin) NewClient(ctx context.Context, o client.PluginNewClientOptions,
 	s.runtime = activity.NewRuntime(s.client, activity.RuntimeOptions{
 		Queue:           queue,
 		Marks:           p.settings.marks,
+		Disabled:        p.settings.Disabled,
 		Concurrency:     p.settings.Concurrency,
 		Window:          p.settings.Window,
+		Windows:         activity.Windows(p.settings.Marks, p.settings.Window),
 		DrainTimeout:    p.settings.DrainTimeout,
 		MaxPayloadBytes: p.settings.MaxPayloadBytes,
 	})

@@ -42,7 +42,7 @@ type Options struct {
 	Concurrency int
 	// Window is how long a workflow task may wait for results, so that they come back
 	// without a signal. Default 250 ms, at most 2.5 s (a quarter of Temporal's default
-	// workflow task time-out); negative means not at all.
+	// workflow task time-out); negative means not at all. A mark may have its own.
 	Window time.Duration
 	// DrainTimeout is how long a stopping worker waits for its marked activities before it
 	// gives them to others. Default 10 s.
@@ -55,13 +55,13 @@ type Options struct {
 	// most 1,024.
 	Slots int
 	// MaxPayloadBytes is the namespace's limit for an activity's arguments and result.
-	// Default 2 MiB, Temporal's own, at most 16 MiB.
+	// Calls with larger arguments run as ordinary activities. Default 2 MiB, Temporal's
+	// own, at most 16 MiB.
 	MaxPayloadBytes int
 }
 
 const (
 	defaultWindow          = 250 * time.Millisecond
-	maxWindow              = 2500 * time.Millisecond
 	defaultDrainTimeout    = 10 * time.Second
 	defaultMaxPayloadBytes = 2 << 20
 )
@@ -96,8 +96,8 @@ func (o Options) settle() (*settings, error) {
 		s.Window = defaultWindow
 	case o.Window < 0:
 		s.Window = 0
-	case o.Window > maxWindow:
-		wrong("Options.Window is %v; the most is %v, a quarter of the workflow task time-out", o.Window, maxWindow)
+	case o.Window > activity.MaxWindow:
+		wrong("Options.Window is %v; the most is %v, a quarter of the workflow task time-out", o.Window, activity.MaxWindow)
 	}
 	switch {
 	case o.DrainTimeout == 0:

@@ -52,6 +52,7 @@ func TestWrongOptionsAreNamed(t *testing.T) {
 		"negative permits":  {Options{Redis: rdb, Concurrency: -1}, []string{"Options.Concurrency is -1", "or 0 for"}},
 		"too many permits":  {Options{Redis: rdb, Concurrency: 2_000_000}, []string{"Options.Concurrency is 2000000", "start more workers"}},
 		"long window":       {Options{Redis: rdb, Window: time.Minute}, []string{"Options.Window is 1m0s", "2.5s"}},
+		"long mark window":  {Options{Redis: rdb, Marks: []Mark{{Activity: act, Window: time.Minute}}}, []string{"mark 0: Window is 1m0s", "2.5s"}},
 		"negative drain":    {Options{Redis: rdb, DrainTimeout: -1}, []string{"Options.DrainTimeout is -1ns"}},
 		"short lease":       {Options{Redis: rdb, Lease: time.Millisecond}, []string{"Lease", "1s"}},
 		"negative slots":    {Options{Redis: rdb, Slots: -1}, []string{"Slots"}},

@@ -63,6 +63,7 @@ func New(o Options) (*Plugin, error) {
 	p := &Plugin{settings: s}
 	p.interceptor = &workerInterceptor{router: workflow.NewInterceptor(workflow.Config{
 		Enabled:          p.enabled,
+		Holds:            p.holds,
 		Marks:            s.marks,
 		Dispatcher:       p.dispatcher,
 		DataConverter:    p.dataConverter,
@@ -103,6 +104,13 @@ func (p *Plugin) Queue() *activity.Queue {
 func (p *Plugin) enabled() bool {
 	s := p.served.Load()
 	return s != nil && !s.externalStorage && !p.settings.Disabled
+}
+
+// holds tells whether new runs of a task queue stay plain for now, because workers poll
+// it that could not go on with a routed one.
+func (p *Plugin) holds(taskQueue string) bool {
+	s := p.served.Load()
+	return s != nil && s.runtime.Holds(taskQueue)
 }
 
 func (p *Plugin) dispatcher() workflow.Dispatcher {

@@ -6,7 +6,6 @@ import (
 	"strconv"
 
 	commonpb "go.temporal.io/api/common/v1"
-	failurepb "go.temporal.io/api/failure/v1"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	sdkworkflow "go.temporal.io/sdk/workflow"
@@ -68,14 +67,17 @@ func (c *Completion) Get(ctx sdkworkflow.Context, valuePtr any) error {
 		return decodeAll(ctx, c.outcome.Payloads, valuePtr)
 	}
 	dc := contextConverter{ctx}
-	failure := failureOf(&c.outcome, c.ActivityType, c.Batch+"/"+strconv.Itoa(c.Index), func(payloads []*commonpb.Payload) *failurepb.Failure {
-		return decodeFailure(payloads, func() converter.DataConverter { return dc })
-	})
-	if r, ok := ctx.Value(routerKey{}).(*router); ok {
-		return r.toError(ctx, failure)
+	e := errorMaker{
+		data: func() converter.DataConverter { return dc },
+		failure: func() converter.FailureConverter {
+			return temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{DataConverter: dc})
+		},
 	}
-	// Without the plugin nobody tells the worker's failure converter.
-	return temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{DataConverter: dc}).FailureToError(failure)
+	// Only the plugin knows the worker's failure converter.
+	if r, ok := ctx.Value(routerKey{}).(*router); ok {
+		e.failure = r.errors(ctx).failure
+	}
+	return e.of(&c.outcome, c.ActivityType, c.Batch+"/"+strconv.Itoa(c.Index))
 }
 
 // GetContext decodes the value that the caller gave in OnComplete.Context into valuePtr. If

@@ -158,10 +158,10 @@ func TestTheFailureConverterOfThePlugin(t *testing.T) {
 	b := newBench(t, func(c *workflow.Config) {
 		c.FailureConverter = func() converter.FailureConverter { return custom{} }
 	})
-	c := completionOf(t, wire.Completion{Outcome: wire.Outcome{Kind: wire.KindCanceled}})
-	got, err := b.run(func(ctx sdkworkflow.Context) (string, error) { return fmt.Sprint(c.Get(ctx, nil)), nil })
+	c := completionOf(t, wire.Completion{Outcome: wire.Outcome{Kind: wire.KindStartToClose}})
+	got, err := b.run(func(ctx sdkworkflow.Context) (string, error) { return fmt.Sprint(errors.Is(c.Get(ctx, nil), errCustom)), nil })
 	require.NoError(t, err)
-	require.Equal(t, "custom", got)
+	require.Equal(t, "true", got)
 }
 
 // A failure that cannot be read is a failure all the same, and never the end of the

@@ -43,16 +43,21 @@ func (r *router) armSoon(ctx sdkworkflow.Context) {
 }
 
 // armFor has the run ask at the next regular time, or when the first deadline of these
-// calls has passed. Calls that are closed count for nothing, nor do calls whose dispatch
-// is under way: its end arms for them.
+// calls has passed: the ask sees to it that deadlines hold where no executor is alive.
+// Calls that are closed count for nothing, nor do calls whose dispatch is under way: its
+// end arms for them.
 func (r *router) armFor(ctx sdkworkflow.Context, calls []*call) {
 	var at time.Time
+	now := r.Next.Now(ctx)
 	for _, c := range calls {
 		if !c.resting() {
 			continue
 		}
 		if at.IsZero() {
-			at = r.Next.Now(ctx).Add(max(r.alarm.interval, firstAsk))
+			at = now.Add(max(r.alarm.interval, firstAsk))
+		}
+		if start, ok := c.startBy(); ok && start.After(now) && start.Add(deadlineGrace).Before(at) {
+			at = start.Add(deadlineGrace)
 		}
 		if deadline, ok := c.deadline(); ok && deadline.Add(deadlineGrace).Before(at) {
 			at = deadline.Add(deadlineGrace)

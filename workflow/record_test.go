@@ -23,7 +23,6 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/interceptor"
-	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 	sdkworkflow "go.temporal.io/sdk/workflow"
@@ -31,23 +30,6 @@ import (
 	"github.com/slipstream-go/slipstream/internal/wire"
 	"github.com/slipstream-go/slipstream/workflow"
 )
-
-// dial connects to a Temporal server, which this module has none of: tests that need
-// one only run when they are told where it is.
-func dial(t *testing.T) (c client.Client, namespace string) {
-	t.Helper()
-	target := os.Getenv("SLIPSTREAM_TEMPORAL")
-	if target == "" {
-		t.Skip("SLIPSTREAM_TEMPORAL=HOST:PORT/NAMESPACE names no server (see samples/devserver)")
-	}
-	address, namespace, _ := strings.Cut(target, "/")
-	c, err := client.Dial(client.Options{
-		HostPort: address, Namespace: namespace, Identity: "recorder", Logger: log.NewStructuredLogger(discard()),
-	})
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
-	return c, namespace
-}
 
 // TestRecord runs the scenarios on a Temporal server. With SLIPSTREAM_RECORD=1 it writes
 // their histories into testdata, for TestReplay.

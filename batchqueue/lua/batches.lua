@@ -55,7 +55,7 @@ for _, run in ipairs(redis.call('ZRANGEBYSCORE', DELIVERABLE, '-inf', now, 'LIMI
       redis.call('ZADD', DELIVERABLE, now + tonumber(ARGV[6]), run)
       -- A wave's own data may be trimmed already; any wave of the run says where it is.
       local common = redis.call('HGET', key, 'w' .. wave)
-        or redis.call('HGET', key, 'w' .. (redis.call('HGET', key, 'c') or '')) or ''
+        or redis.call('HGET', key, 'w' .. string.sub(redis.call('HGET', key, 'W') or '', 1, 8)) or ''
       reply[#reply + 1] = { run, common, r[7] or '', outcomes, tonumber(redis.call('HGET', key, 'B')) }
     end
   end

@@ -1,10 +1,11 @@
 -- forget.lua: removes a run that is closed and committed, whole: nobody asks for it again.
--- Guarantee: a run with tasks that are still open is left alone.
+-- Guarantee: a run with tasks that are open or parked is left alone.
 -- KEYS[1] slot prefix
 -- ARGV 1 run
 -- Reply 1 removed | 0 kept
 local run = ARGV[1]
-if tonumber(redis.call('HGET', run_key(run), 'o') or 0) > 0 then return 0 end
+local head = redis.call('HMGET', run_key(run), 'o', 'z')
+if tonumber(head[1] or 0) > 0 or head[2] then return 0 end
 drop_box(run)
 redis.call('DEL', run_key(run), taken_key(run))
 redis.call('ZREM', DELIVERABLE, run)
