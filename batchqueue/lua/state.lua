@@ -360,7 +360,7 @@ local function options_of(run, wave)
     local known, at = uvarint(common, 2)
     for i = 1, string.byte(common, 1) == 1 and known or 0 do
       local o = {}
-      for j = 1, 7 do o[j], at = uvarint(common, at) end -- six durations and the attempts
+      for j = 1, 8 do o[j], at = uvarint(common, at) end -- six durations, the attempts, final time-outs
       local coefficient, text = uvarint(common, at) -- its length, where it begins
       at = text + coefficient
       all[i] = { start = math.ceil(o[1] / 1e6), close = math.ceil(o[2] / 1e6) }
