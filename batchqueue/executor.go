@@ -36,6 +36,9 @@ type ExecutorOptions struct {
 	ClaimBytes int
 	// RatePerSecond limits the starts of this executor. 0 means no limit.
 	RatePerSecond float64
+	// Heir is true for an executor that serves the pool for others (see Inheritance): it
+	// does not make the pool an attended one.
+	Heir bool
 	// Observer is told what happens.
 	Observer Observer
 }
@@ -157,6 +160,7 @@ type Executor struct {
 
 	mu      sync.Mutex
 	started bool          // protected by mu
+	left    sync.Once     // Leave was called
 	stopped chan struct{} // protected by mu; nil until Stop, closed when it is done
 }
 
