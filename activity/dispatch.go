@@ -112,6 +112,9 @@ func (d *dispatch) send(ctx context.Context, g *group) {
 	}
 	if ok {
 		d.r.strays.cancel(ctx, d.r.queue)
+		if d.w != nil {
+			d.w.inherit(ctx, g.pool)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package activity
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -10,7 +11,9 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
 	namespacepb "go.temporal.io/api/namespace/v1"
+	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	sdkactivity "go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
@@ -37,6 +40,8 @@ type frontend struct {
 	beats    map[string]int // heartbeats by token
 	cancel   bool           // answer heartbeats with a cancel request
 	refuse   error          // for signals
+	asked    []string       // run IDs that were described
+	describe func(run string) (enumspb.WorkflowExecutionStatus, error)
 }
 
 func startFrontend(t *testing.T) *frontend {
@@ -143,6 +148,29 @@ func (f *frontend) SignalWorkflowExecution(_ context.Context, r *workflowservice
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return &workflowservice.SignalWorkflowExecutionResponse{}, f.refuse
+}
+
+func (f *frontend) DescribeWorkflowExecution(_ context.Context, r *workflowservice.DescribeWorkflowExecutionRequest) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, r.GetExecution().GetRunId())
+	status, err := f.describe(r.GetExecution().GetRunId())
+	if err != nil {
+		return nil, err
+	}
+	return &workflowservice.DescribeWorkflowExecutionResponse{WorkflowExecutionInfo: &workflowpb.WorkflowExecutionInfo{Status: status}}, nil
+}
+
+func (f *frontend) describeBy(answer func(run string) (enumspb.WorkflowExecutionStatus, error)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.describe = answer
+}
+
+func (f *frontend) described() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.asked)
 }
 
 func (f *frontend) ShutdownWorker(context.Context, *workflowservice.ShutdownWorkerRequest) (*workflowservice.ShutdownWorkerResponse, error) {

@@ -60,6 +60,7 @@ func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) ba
 		// A newer worker may be able to read it, so this is an attempt like any other.
 		return v.failed(err)
 	}
+	w.rt.doubts.consider(d, v.address, h.client)
 	v.metrics.Timer("temporal_activity_schedule_to_start_latency").Record(v.info.StartedTime.Sub(d.AttemptScheduledAt))
 	result := v.run(ctx)
 	if v.late {

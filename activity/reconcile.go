@@ -21,7 +21,9 @@ type place struct {
 // reconcile is one ask of a run (protocol C).
 type reconcile struct {
 	r     *Runtime
+	w     *Worker // the worker whose workflow task this is; nil in an unknown worker
 	info  sdkactivity.Info
+	pools runPools
 	reply *wire.AskReply
 	room  int
 }
@@ -30,7 +32,8 @@ type reconcile struct {
 // Redis does not answer are unsure; an error means that the local activity itself ended.
 func (r *Runtime) Reconcile(ctx context.Context, ask *wire.Ask) ([]byte, error) {
 	info := sdkactivity.GetInfo(ctx)
-	c := &reconcile{r: r, info: info, room: markerBytes, reply: &wire.AskReply{RunID: info.WorkflowExecution.RunID}}
+	w := workerFrom(ctx)
+	c := &reconcile{r: r, w: w, info: info, pools: poolsOf(w, info), room: markerBytes, reply: &wire.AskReply{RunID: info.WorkflowExecution.RunID}}
 	var places []place
 	open := map[place][]*wire.OpenCall{}
 	for i := range ask.Open {
@@ -66,7 +69,7 @@ func (c *reconcile) locate(ctx context.Context, o *wire.OpenCall) (place, error)
 	if o.Fingerprint == 0 {
 		o.Fingerprint = wire.Fingerprint(o.RunID, o.Call)
 	}
-	o.Pool = c.r.poolOf(workerFrom(ctx), c.info, o.Call)
+	o.Pool = c.pools.name(o.Call)
 	slot, err := c.r.slotOf(ctx, o.Pool, o.RunID)
 	if err != nil {
 		return place{}, err
@@ -114,6 +117,9 @@ func (c *reconcile) ask(ctx context.Context, p place, calls []*wire.OpenCall) {
 			c.found(o, wire.StateUnsure, c.addressOf(o))
 		}
 		return
+	}
+	if c.w != nil {
+		c.w.inherit(ctx, p.Pool)
 	}
 	pulled := map[batchqueue.Identity]bool{}
 	for i := range reply.Taken {

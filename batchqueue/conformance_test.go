@@ -530,6 +530,31 @@ var conformance = []struct {
 		require.EqualValues(b, -1, min(b.due(), -1))
 		require.Empty(b, b.claim(10))
 	}},
+	{"a closed run's parked tasks stay for their time, then nothing is left", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
+		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run), "nothing is open now, but it may come back")
+		require.Equal(b, []AnswerState{AnswerQueued}, states(b.ask(task(1)).Answers))
+		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
+		due := b.q.keys.slot(b.pool, 0) + suffixDue
+		require.NoError(b, b.q.rdb.ZAdd(b.ctx, due, redis.Z{Member: "p" + encodeRun(run)}).Err())
+		b.due()
+		require.Zero(b, b.stats().Delayed)
+		keys, err := b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"*"+encodeRun(run)+"*").Result()
+		require.NoError(b, err)
+		require.Empty(b, keys)
+	}},
+	{"an ask's address holds for the run", func(b *bench) {
+		b.enqueue(task(1))
+		address, err := b.q.Redirect(b.ctx, b.pool, 0, run)
+		require.NoError(b, err)
+		require.Nil(b, address)
+		_, err = b.q.Ask(b.ctx, b.pool, 0, AskRequest{Run: run, Redirect: []byte("new address")})
+		require.NoError(b, err)
+		address, err = b.q.Redirect(b.ctx, b.pool, 0, run)
+		require.NoError(b, err)
+		require.Equal(b, "new address", string(address))
+	}},
 	{"a taken outcome is answered again when its workflow task was lost", func(b *bench) {
 		b.enqueueWave(Wave{ID: 1, Tasks: []Task{task(1)}, Window: time.Minute})
 		b.settle(done(b.claim(1)[0]))

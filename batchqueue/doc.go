@@ -81,6 +81,15 @@ receiver has acknowledged; a re-send is therefore equal to the byte, and so is i
 While a window is open the Deliverer leaves the run alone and CloseWindow takes from the
 back of the box, so the two never touch the same outcome.
 
+# Heirs
+
+Pools may form a family: pools of several parties whose tasks any of them may run (the
+builds of one program, one after the other). Whoever has reason to run tasks of the
+family says so (Inherit), and who spoke last is the heir. It may run executors, marked as
+such, for pools of the family that have not been attended by executors of their own for
+two leases. The queue keeps the record and the presences; pools do not change hands,
+tasks do not move, and the state machine knows nothing of it.
+
 # Who does what
 
 	script     transition                                   caller
@@ -116,7 +125,7 @@ Each is one file in lua/, with its guarantee, keys, arguments and replies in the
 # Keys
 
 All names are built in keys.go. <slot> is slipstream:{<namespace>/<pool>/<slot>}: and
-<pool> slipstream:{<namespace>/<pool>}:.
+<pool> slipstream:{<namespace>/<pool>}:, <family> likewise.
 
 	<slot>ready:<type>      stream of enqueued tasks          lives with the slot
 	<slot>front:<type>      stream of tasks that come again   lives with the slot
@@ -139,6 +148,8 @@ All names are built in keys.go. <slot> is slipstream:{<namespace>/<pool>/<slot>}
 	<pool>enlisted          who belongs to the pool           as long as it says
 	<pool>executors, executor:<id>  who is there              24 h, one lease
 	<pool>rate              the pool's token bucket           1 min
+	<family>heir            the party that spoke last         15 min
+	<family>inherited       pools that parties spoke for      15 min
 
 # Deliberately not done
 

@@ -51,6 +51,9 @@ type ExecutorOptions struct {
 	// as the pool's configuration has no rate. Executors of a pool should agree on it:
 	// each one asks with its own. 0 means no limit.
 	PoolRatePerSecond float64
+	// Heir is true for an executor that serves the pool for others (see Inheritance): it
+	// does not make the pool an attended one.
+	Heir bool
 	// Observer is told what happens.
 	Observer Observer
 }
@@ -182,6 +185,7 @@ type Executor struct {
 
 	mu      sync.Mutex
 	started bool          // protected by mu
+	left    sync.Once     // Leave was called
 	stopped chan struct{} // protected by mu; nil until Stop, closed when it is done
 }
 

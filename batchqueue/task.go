@@ -199,6 +199,9 @@ type Delivery struct {
 	heartbeat func(details []byte)
 }
 
+// Slot is where the task's run lives in the pool.
+func (d *Delivery) Slot() int { return d.slot }
+
 // RecordHeartbeat tells the queue that the handler is alive, with opaque details for
 // the next attempt; nil details take back those recorded before. It costs no Redis call: details travel with the next lease
 // extension. Safe for concurrent use.

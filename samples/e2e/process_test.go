@@ -30,6 +30,9 @@ type workerOptions struct {
 	taskQueue   string
 	concurrency int
 	plain       bool // without the plugin
+	deployment  string
+	build       string // within the deployment
+	stuck       bool   // its steps never end
 }
 
 // startWorkerProcess returns once the worker works. The process ends with the test at the latest.
@@ -41,6 +44,12 @@ func startWorkerProcess(t *testing.T, o workerOptions) *workerProcess {
 	}
 	if !o.plain {
 		args = append(args, "-redis", stack.RedisURL())
+	}
+	if o.deployment != "" {
+		args = append(args, "-deployment", o.deployment, "-build", o.build)
+	}
+	if o.stuck {
+		args = append(args, "-stuck")
 	}
 	p := &workerProcess{name: o.name, ready: make(chan struct{}), ended: make(chan struct{})}
 	p.cmd = exec.Command(build(t, "e2e/testworker", raceEnabled), args...)
