@@ -28,16 +28,32 @@ type reconcile struct {
 	room  int
 }
 
-// Reconcile asks the queue about open calls and pulls finished outcomes. Calls for which
-// Redis does not answer are unsure; an error means that the local activity itself ended.
+// Reconcile asks the queue about open calls, pulls finished outcomes and takes orphans
+// out. Calls for which Redis does not answer are unsure; an error means that the local
+// activity itself ended.
 func (r *Runtime) Reconcile(ctx context.Context, ask *wire.Ask) ([]byte, error) {
 	info := sdkactivity.GetInfo(ctx)
 	w := workerFrom(ctx)
 	c := &reconcile{r: r, w: w, info: info, pools: poolsOf(w, info), room: markerBytes, reply: &wire.AskReply{RunID: info.WorkflowExecution.RunID}}
-	var places []place
-	open := map[place][]*wire.OpenCall{}
-	for i := range ask.Open {
-		o := &ask.Open[i]
+	places, open := c.byPlace(ctx, ask.Open)
+	for _, p := range places {
+		c.ask(ctx, p, open[p])
+	}
+	places, orphans := c.byPlace(ctx, ask.Orphans)
+	for _, p := range places {
+		c.disown(ctx, p, orphans[p])
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return wire.EncodeAskReply(c.reply), nil
+}
+
+// byPlace sorts calls by where they are. Those for which Redis does not say it are unsure.
+func (c *reconcile) byPlace(ctx context.Context, calls []wire.OpenCall) (places []place, at map[place][]*wire.OpenCall) {
+	at = map[place][]*wire.OpenCall{}
+	for i := range calls {
+		o := &calls[i]
 		p := place{o.RunID, o.Address}
 		if o.Call != nil {
 			// The dispatch of this call ended without a word. Where it would have put the
@@ -48,18 +64,12 @@ func (r *Runtime) Reconcile(ctx context.Context, ask *wire.Ask) ([]byte, error) 
 				continue
 			}
 		}
-		if open[p] == nil {
+		if at[p] == nil {
 			places = append(places, p)
 		}
-		open[p] = append(open[p], o)
+		at[p] = append(at[p], o)
 	}
-	for _, p := range places {
-		c.ask(ctx, p, open[p])
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	return wire.EncodeAskReply(c.reply), nil
+	return places, at
 }
 
 // locate completes a call whose dispatch was lost: its identity and its address.
@@ -142,6 +152,22 @@ func (c *reconcile) ask(ctx context.Context, p place, calls []*wire.OpenCall) {
 			if o.Call != nil {
 				c.found(o, wire.StateQueued, c.addressOf(o))
 			}
+		}
+	}
+}
+
+// disown takes tasks out of the queue that nobody waits for.
+func (c *reconcile) disown(ctx context.Context, p place, calls []*wire.OpenCall) {
+	identities := make([]batchqueue.Identity, len(calls))
+	for i, o := range calls {
+		identities[i] = batchqueue.Identity{Number: o.Number, Fingerprint: o.Fingerprint}
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	if err := c.r.queue.Discard(ctx, p.Pool, p.Slot, p.run, identities); err != nil {
+		c.r.log.Warn("[Slipstream] cancelled calls may run in the queue", "Pool", p.Pool, "Calls", len(calls), "Error", err)
+		for _, o := range calls {
+			c.found(o, wire.StateUnsure, -1)
 		}
 	}
 }

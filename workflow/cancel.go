@@ -75,10 +75,7 @@ func (r *router) cancel(ctx sdkworkflow.Context, c *call) {
 	case c.phase == buffered:
 		r.settle(ctx, c, nil, sdkworkflow.ErrCanceled)
 	case !c.waitForCancellation:
-		if c.phase == placed && !c.again {
-			r.requestCancel(c)
-		}
-		// A dispatch that is under way reports what it did; apply then cancels that.
+		r.disown(ctx, c)
 		r.settle(ctx, c, nil, sdkworkflow.ErrCanceled)
 	case c.phase == waiting && !c.again:
 		r.cancelNeverStarted(ctx, c)
@@ -118,9 +115,12 @@ func (r *router) sendCancels(ctx sdkworkflow.Context) {
 		return
 	}
 	// Calls that wait for their cancellation would wait for their whole run: the next ask
-	// sends them again. For the others nobody waits.
-	for _, c := range calls {
+	// sends them again. It takes the others out of the queue.
+	for i, c := range calls {
 		c.cancelSent = false
+		if c.phase == closed {
+			r.orphan(ctx, request.Calls[i])
+		}
 	}
 	r.armFor(ctx, calls)
 }

@@ -28,6 +28,7 @@ type router struct {
 	held     watermark
 	watchers map[sdkworkflow.Channel]*watcher
 	cancels  []*call // cancel requests of this workflow task
+	orphans  orphans
 	fallback fallback
 	burden   burden
 	alarm    alarm

@@ -95,7 +95,7 @@ func (r *router) carry(ctx sdkworkflow.Context, calls []*call, wave *wire.Wave) 
 		marker, err = wire.DecodeMarker(encoded)
 	}
 	if err != nil {
-		r.loseWave(ctx, calls, err)
+		r.loseWave(ctx, calls, wave, err)
 		return
 	}
 	checkMarker(wave, marker)
