@@ -144,7 +144,7 @@ func TestDoubtsByAge(t *testing.T) {
 	s := newDoubts()
 	now := time.Now()
 	raised := func(attempt int, age time.Duration) bool {
-		s.consider(&batchqueue.Delivery{Pool: "p", Run: "r", Attempt: attempt, ScheduledAt: now.Add(-age), AttemptScheduledAt: now}, &address{}, nil)
+		s.consider(&batchqueue.Delivery{Pool: "p", Run: "r", Attempt: attempt, ScheduledAt: now.Add(-age), AttemptScheduledAt: now}, &address{WorkflowID: "workflow"}, nil)
 		defer s.forget(residence{pool: "p", run: "r"})
 		select {
 		case <-s.waiting:
@@ -162,7 +162,7 @@ func TestDoubtsByAge(t *testing.T) {
 func TestDoubtsAreBounded(t *testing.T) {
 	s := newDoubts()
 	for i := range 2 * maxAsked {
-		s.consider(&batchqueue.Delivery{Pool: "p", Run: fmt.Sprint(i), Attempt: 10}, &address{}, nil)
+		s.consider(&batchqueue.Delivery{Pool: "p", Run: fmt.Sprint(i), Attempt: 10}, &address{WorkflowID: "workflow"}, nil)
 		if i%2 == 0 && len(s.waiting) == maxDoubts {
 			<-s.waiting
 		}
