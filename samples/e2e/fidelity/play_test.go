@@ -29,7 +29,7 @@ import (
 )
 
 // patience is how long a play may take, and anything that it waits for.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // workflowType is the name of the workflow that is played.
 const workflowType = "Scenario"
@@ -144,15 +144,20 @@ func (p *play) begin(runID string) *notes {
 }
 
 // noted tells whether the workflow has noted something under the key.
-func (p *play) noted(key string) bool {
+func (p *play) noted(key string) bool { return p.count(key) > 0 }
+
+// count is how much the workflow has noted under the key.
+func (p *play) count(key string) (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range p.runs {
-		if r.has(key) {
-			return true
+		for _, x := range r.all() {
+			if x.key == key {
+				n++
+			}
 		}
 	}
-	return false
+	return n
 }
 
 // start starts the worker and the workflow. Calling it again does nothing.

@@ -33,6 +33,7 @@ var groups = []struct {
 	{"timeouts", timeoutScenarios},
 	{"heartbeats", heartbeatScenarios},
 	{"cancellations", cancelScenarios},
+	{"shapes", shapeScenarios},
 }
 
 func TestFidelity(t *testing.T) {
