@@ -34,8 +34,9 @@ func canceling(waitForCancellation bool, end func(ctx context.Context) (string, 
 			workflow.GetSignalChannel(ctx, "cancel").Receive(ctx, nil)
 			see.note("ready", call.IsReady())
 			cancel()
-			_ = noteResult[string](ctx, see, "call", call)
-			see.note("workflow context", show(ctx.Err()))
+			err := noteResult[string](ctx, see, "call", call)
+			see.note("is ErrCanceled", errors.Is(err, workflow.ErrCanceled))
+			see.note("workflow context", ctx.Err())
 			if !waitForCancellation {
 				// Let the handler hear of it: a workflow that has ended is another reason.
 				workflow.GetSignalChannel(ctx, "heard").Receive(ctx, nil)
@@ -348,7 +349,7 @@ var cancelScenarios = []scenario{
 					_ = noteResult[string](apart, see, "clean-up", workflow.ExecuteActivity(withOptions(apart, o), "CleanUp"))
 				}()
 				err := noteResult[string](ctx, see, "call", workflow.ExecuteActivity(withOptions(ctx, o), "Act"))
-				see.note("workflow context", show(ctx.Err()))
+				see.note("workflow context", ctx.Err())
 				_ = noteResult[string](ctx, see, "connected clean-up", workflow.ExecuteActivity(withOptions(ctx, o), "CleanUp"))
 				return err
 			})

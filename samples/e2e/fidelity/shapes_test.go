@@ -5,10 +5,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
@@ -600,6 +602,77 @@ var shapeScenarios = []scenario{
 			})
 			p.startOptions.StartDelay = 100 * ms
 		},
+	},
+	{
+		name: "signals that nobody handled",
+		play: func(p *play) {
+			p.pluginOptions.Window = -1 // results come as signals
+			p.echo()
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				_ = noteResult[string](ctx, see, "call", workflow.ExecuteActivity(attempts(ctx, 1), "Echo", "a"))
+				see.note("unhandled", workflow.GetUnhandledSignalNames(ctx))
+				return nil
+			})
+		},
+	},
+	{
+		name: "search attributes of the run",
+		play: func(p *play) {
+			p.echo()
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				_ = noteResult[string](ctx, see, "call", workflow.ExecuteActivity(attempts(ctx, 1), "Echo", "a"))
+				see.note("search attributes", workflow.GetTypedSearchAttributes(ctx).Size())
+				return nil
+			})
+		},
+		differs: map[string]string{"search attributes": "A routed run has the search attribute TemporalChangeVersion, as every run that asks for a version."},
+	},
+	{
+		name: "stack trace query",
+		play: func(p *play) {
+			release := p.held()
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				return noteResult[string](ctx, see, "call", workflow.ExecuteActivity(attempts(ctx, 1), "Held", "a"))
+			})
+			p.start()
+			p.awaitOpen()
+			answer, err := p.c.QueryWorkflow(p.ctx, p.workflowID, "", client.QueryTypeStackTrace)
+			require.NoError(p.t, err)
+			var stacks string
+			require.NoError(p.t, answer.Get(&stacks))
+			p.seen.note("coroutines", strings.Count(stacks, "coroutine "))
+			p.seen.note("the workflow's own is there", strings.Contains(stacks, "noteResult"))
+			release("a")
+		},
+		differs: map[string]string{"coroutines": "The stack trace query shows Slipstream's coroutines too."},
+	},
+	{
+		name: "worker stops in order and another one takes over",
+		play: func(p *play) {
+			p.workerOptions.WorkerStopTimeout, p.pluginOptions.DrainTimeout = 200*ms, 200*ms
+			running := make(chan struct{}, 2)
+			p.activity("Act", func(ctx context.Context, first bool) (int32, error) {
+				if !first || p.seen.has("context") {
+					return activity.GetInfo(ctx).Attempt, nil
+				}
+				running <- struct{}{}
+				<-activity.GetWorkerStopChannel(ctx)
+				p.seen.note("heard of the stop", ctx.Err())
+				<-ctx.Done()
+				p.seen.note("context", cause(ctx))
+				return 0, ctx.Err()
+			})
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				ctx = withOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 5 * time.Second, RetryPolicy: quickly(3)})
+				_ = noteResult[int32](ctx, see, "attempt of the call", workflow.ExecuteActivity(ctx, "Act", true))
+				return noteResult[int32](ctx, see, "attempt of the next call", workflow.ExecuteActivity(ctx, "Act", false))
+			})
+			p.start()
+			p.receive("the handler", running)
+			p.stopWorker()
+			p.startWorker()
+		},
+		differs: map[string]string{"attempt of the call": "A worker that stops in order gives its calls back, and no attempt is lost. Plain, the attempt has failed."},
 	},
 	{name: "a thousand calls at once", play: fanOut(1000)},
 }
