@@ -463,6 +463,11 @@ func TestOutcomesKeepTheirMeaning(t *testing.T) {
 	require.Equal(t, "w", o.Worker)
 	require.EqualValues(t, batchqueue.RetryTimeout, o.Retry)
 
+	canceled := wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCanceled, Attempt: 1, Executor: "w"})
+	require.Empty(t, canceled.Payloads, "the handler gave no details")
+	canceled = wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCanceled})
+	require.Equal(t, wire.NotStarted(), canceled.Payloads)
+
 	damaged := wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCompleted, Payload: []byte{0xff}})
 	require.Empty(t, damaged.Payloads)
 }

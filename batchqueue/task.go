@@ -157,7 +157,8 @@ type Outcome struct {
 	Retry       RetryState
 	// Attempt is the number of the last attempt that started; 0 if none did.
 	Attempt int
-	// Executor is the identity given by the last attempt's executor.
+	// Executor is ExecutorOptions.Worker of the last attempt's executor, its ID if it was
+	// lost and is gone.
 	Executor string
 	// Payload is what the handler returned: the result, or the failure.
 	Payload []byte

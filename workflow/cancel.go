@@ -68,12 +68,12 @@ func (w *watcher) leave(c *call) {
 
 // cancel does what the SDK does when the context of an activity call is cancelled: a
 // call that waits for its cancellation stays open until the queue reports how it ended,
-// any other ends at once. A call that nobody was told of just ends.
+// any other ends at once. A call that nobody was told of leaves its wave.
 func (r *router) cancel(ctx sdkworkflow.Context, c *call) {
 	switch {
 	case c.phase == closed:
-	case c.phase == buffered:
-		r.settle(ctx, c, nil, sdkworkflow.ErrCanceled)
+	case c.phase == buffered && c.waitForCancellation:
+		// It ends as the wave leaves: the server's answer would not come sooner.
 	case !c.waitForCancellation:
 		r.disown(ctx, c)
 		r.settle(ctx, c, nil, sdkworkflow.ErrCanceled)
@@ -90,7 +90,7 @@ func (r *router) cancel(ctx sdkworkflow.Context, c *call) {
 // cancelNeverStarted ends a call that waits for its cancellation but is in no queue: as
 // the server ends an activity that no worker has started.
 func (r *router) cancelNeverStarted(ctx sdkworkflow.Context, c *call) {
-	r.finish(ctx, c, &wire.Outcome{Kind: wire.KindCanceled})
+	r.finish(ctx, c, &wire.Outcome{Kind: wire.KindCanceled, Payloads: wire.NotStarted()})
 }
 
 // requestCancel has the queue told. All requests of a turn share one local activity.

@@ -39,7 +39,11 @@ func kind(ctx sdkworkflow.Context, f sdkworkflow.Future) string {
 
 func TestCancelBeforeTheWaveLeaves(t *testing.T) {
 	t.Parallel()
-	for _, wait := range []bool{false, true} {
+	for wait, want := range map[bool]string{
+		false: "canceled two canceled true",
+		// As from the server: not within the cancel, and as an error of the activity.
+		true: "activity canceled two activity canceled false",
+	} {
 		b := newBench(t)
 		b.queue.answer = echo
 		got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
@@ -53,7 +57,7 @@ func TestCancelBeforeTheWaveLeaves(t *testing.T) {
 			return result, sdkworkflow.Sleep(ctx, time.Second) // whatever was started is done by then
 		})
 		require.NoError(t, err)
-		require.Equal(t, "canceled two canceled true", got)
+		require.Equal(t, want, got)
 		require.Equal(t, [][]uint64{{2}}, b.queue.numbers())
 		require.Empty(t, b.queue.canceled, "nothing was enqueued, so nothing is sent")
 	}
@@ -66,11 +70,18 @@ func TestCancelOfAnEmptyWaveSendsNothing(t *testing.T) {
 		cctx, cancel := cancellable(ctx, true)
 		one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
 		cancel()
-		result := kind(ctx, one)
-		return result, sdkworkflow.Sleep(ctx, time.Second)
+		canceled, ok := errors.AsType[*temporal.CanceledError](one.Get(ctx, nil))
+		if !ok {
+			return "", errors.New("not canceled")
+		}
+		var details string
+		if err := canceled.Details(&details); err != nil {
+			return "", err
+		}
+		return kind(ctx, one) + ": " + details, sdkworkflow.Sleep(ctx, time.Second)
 	})
 	require.NoError(t, err)
-	require.Equal(t, "canceled", got)
+	require.Equal(t, "activity canceled: ACTIVITY_ID_NOT_STARTED", got)
 	require.Empty(t, b.queue.waves)
 	require.Empty(t, b.queue.canceled)
 }

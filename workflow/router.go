@@ -75,7 +75,7 @@ func (r *router) ExecuteActivity(ctx sdkworkflow.Context, activityType string, a
 		settable.SetError(err)
 		return future
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !options.waitForCancellation {
 		settable.SetError(sdkworkflow.ErrCanceled)
 		return future
 	}

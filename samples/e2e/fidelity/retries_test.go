@@ -179,30 +179,30 @@ var retryScenarios = []scenario{
 	},
 
 	{
-		name: "no time-out at all", callsNothing: true,
+		name: "no time-out at all", sendsNothing: true,
 		play: refusedByServer(workflow.ActivityOptions{}),
 	},
 	{
-		name: "negative time-out", callsNothing: true,
+		name: "negative time-out", sendsNothing: true,
 		play: refusedByServer(workflow.ActivityOptions{StartToCloseTimeout: -time.Second}),
 	},
 	{
-		name: "coefficient below one", callsNothing: true,
+		name: "coefficient below one", sendsNothing: true,
 		play: refusedByServer(workflow.ActivityOptions{StartToCloseTimeout: time.Minute, RetryPolicy: &temporal.RetryPolicy{BackoffCoefficient: 0.5}}),
 	},
 	{
-		name: "maximum interval below the initial one", callsNothing: true,
+		name: "maximum interval below the initial one", sendsNothing: true,
 		play: refusedByServer(workflow.ActivityOptions{
 			StartToCloseTimeout: time.Minute,
 			RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Minute, MaximumInterval: time.Second},
 		}),
 	},
 	{
-		name: "negative MaximumAttempts", callsNothing: true,
+		name: "negative MaximumAttempts", sendsNothing: true,
 		play: refusedByServer(workflow.ActivityOptions{StartToCloseTimeout: time.Minute, RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: -1}}),
 	},
 	{
-		name: "unknown type of time-out in the policy", callsNothing: true,
+		name: "unknown type of time-out in the policy", sendsNothing: true,
 		play: refusedByServer(workflow.ActivityOptions{
 			StartToCloseTimeout: time.Minute,
 			RetryPolicy:         &temporal.RetryPolicy{NonRetryableErrorTypes: []string{"TemporalTimeout:Never"}},
