@@ -31,6 +31,16 @@ func errResultPending(activityType string) error {
 	return temporal.NewNonRetryableApplicationError(message, ErrTypeResultPending, nil)
 }
 
+// resultPending is the result of a handler that returned activity.ErrResultPending. The
+// token of a diverted task is a real one: somebody else will answer it.
+func (v *invocation) resultPending() batchqueue.Result {
+	if v.diverted == nil {
+		return v.failed(errResultPending(v.d.Type))
+	}
+	v.diverted.pending = true
+	return batchqueue.Result{Kind: batchqueue.KindCompleted}
+}
+
 // markerOverhead is how far below the payload limit a result must stay: it shares a marker
 // or a signal with its identity, and the server ends a run whose marker is over the limit.
 const markerOverhead = 16 << 10
@@ -50,7 +60,7 @@ func (v *invocation) canceled(err *temporal.CanceledError) batchqueue.Result {
 
 // answer is a result with payloads, if they are within the limit.
 func (v *invocation) answer(kind batchqueue.Kind, p *commonpb.Payloads) batchqueue.Result {
-	if size, limit := proto.Size(p), v.w.payloadLimit(); size > limit {
+	if size, limit := proto.Size(p), v.payloadLimit(); size > limit {
 		v.w.logger.Error("Activity task postprocess error: "+payloadLimitMessage,
 			v.tags("PayloadSize", size, "PayloadSizeLimit", limit)...)
 		return v.failed(payloadSizeError{})
@@ -60,6 +70,14 @@ func (v *invocation) answer(kind batchqueue.Kind, p *commonpb.Payloads) batchque
 		return v.failed(err)
 	}
 	return batchqueue.Result{Kind: kind, Payload: payload}
+}
+
+// payloadLimit is the limit for the result. That of a diverted task shares nothing.
+func (v *invocation) payloadLimit() int {
+	if v.diverted != nil {
+		return v.w.rt.o.MaxPayloadBytes
+	}
+	return v.w.payloadLimit()
 }
 
 // payloadLimit is the limit for what an attempt reports: its result, or its heartbeats.
@@ -76,15 +94,18 @@ func (v *invocation) failed(err error) batchqueue.Result {
 			v.countFailure(reasonActivityError)
 		}
 	}
-	if proto.Size(failure) > v.w.payloadLimit() {
+	if proto.Size(failure) > v.payloadLimit() {
 		failure = truncatedFailure(failure)
+		if v.diverted != nil { // the server takes application failures only
+			failure.FailureInfo = &failurepb.Failure_ApplicationFailureInfo{ApplicationFailureInfo: &failurepb.ApplicationFailureInfo{NonRetryable: true}}
+		}
 	}
 	result := batchqueue.Result{
 		Kind:           batchqueue.KindFailed,
 		NonRetryable:   !isRetryable(failure, v.call.NonRetryable),
 		NextRetryDelay: failure.GetApplicationFailureInfo().GetNextRetryDelay().AsDuration(),
 	}
-	payload, encodeErr := wire.EncodeFailure(v.dc, failure)
+	payload, encodeErr := wire.EncodeFailure(v.sealed, failure)
 	if encodeErr == nil {
 		result.Payload, encodeErr = payloadsBytes(&commonpb.Payloads{Payloads: []*commonpb.Payload{payload}})
 	}

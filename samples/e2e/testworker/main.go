@@ -41,6 +41,8 @@ func run(ctx context.Context) (err error) {
 	taskQueue := flag.String("task-queue", "", "task queue")
 	name := flag.String("name", "", "name of this worker in results")
 	concurrency := flag.Int("concurrency", 100, "activities side by side")
+	drain := flag.Duration("drain", 0, "how long activities may run on at stop; 0: the plugin's default")
+	activitiesOnly := flag.Bool("activities-only", false, "leave workflows to another worker")
 	flag.Parse()
 
 	options := client.Options{
@@ -53,7 +55,7 @@ func run(ctx context.Context) (err error) {
 		p, err := plugin.New(plugin.Options{
 			RedisURL:    *redisURL,
 			Marks:       []activity.Mark{{Activity: steps.Double}},
-			Concurrency: *concurrency,
+			Concurrency: *concurrency, DrainTimeout: *drain,
 		})
 		if err != nil {
 			return err
@@ -66,8 +68,12 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer c.Close()
-	w := worker.New(c, *taskQueue, worker.Options{MaxConcurrentActivityExecutionSize: *concurrency, WorkerStopTimeout: 5 * time.Second})
-	w.RegisterWorkflow(scenario.Pipelines)
+	w := worker.New(c, *taskQueue, worker.Options{
+		MaxConcurrentActivityExecutionSize: *concurrency, WorkerStopTimeout: 5 * time.Second, DisableWorkflowWorker: *activitiesOnly,
+	})
+	if !*activitiesOnly {
+		w.RegisterWorkflow(scenario.Pipelines)
+	}
 	w.RegisterActivity(steps)
 	if err := w.Start(); err != nil {
 		return err
