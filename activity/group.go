@@ -54,7 +54,7 @@ func (d *dispatch) group(calls []int) error {
 				Common:    common,
 				HeldBelow: d.wave.HeldBelow,
 				Again:     d.wave.Again,
-				Retention: keptTaskTimeouts * d.wave.TaskTimeout,
+				Retention: max(keptAtLeast, keptTaskTimeouts*d.wave.TaskTimeout),
 				Slot:      unknownSlot,
 			}}
 			groups[pool] = g

@@ -28,6 +28,9 @@ type RuntimeOptions struct {
 	Windows map[string]time.Duration
 	// DrainTimeout is how long a stopping executor waits for its handlers.
 	DrainTimeout time.Duration
+	// Divert sends marked activities that arrive as ordinary activity tasks through the
+	// queue.
+	Divert bool
 	// MaxPayloadBytes is the namespace's limit for a call's arguments and for its result.
 	MaxPayloadBytes int
 }

@@ -56,11 +56,15 @@ type Worker struct {
 	budget       *batchqueue.Budget // nil where the worker runs nothing that is marked
 
 	windows   atomic.Int32  // dispatches that wait for results
+	unclaimed unclaimed     // activity tasks that were diverted just now
 	announced chan struct{} // closed once the types are announced
 	stopping  chan struct{} // closed when Stop begins
 	begun     atomic.Bool   // Start was called
 	once      sync.Once     // guards stopping and what follows
 
+	// Where there is a host context, from before announced is closed:
+	host      *host
+	vigils    *vigils
 	cancel    context.CancelFunc // ends the keeper
 	keeper    sync.WaitGroup
 	executors executors
@@ -251,6 +255,7 @@ func (w *Worker) Start(ctx context.Context, register func(any, sdkactivity.Regis
 	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w.cancel = cancel
+	w.host, w.vigils = h, newVigils(w)
 	ready := make(chan struct{})
 	w.keeper.Go(func() { w.keep(background, h, ready) })
 	select {
@@ -319,6 +324,7 @@ func (w *Worker) Stop(ctx context.Context, next func(context.Context)) {
 			w.cancel()
 			w.keeper.Wait()
 			stopAll(ctx, append(slices.Collect(maps.Values(w.executors)), w.heirs.all()...), w.rt.o.DrainTimeout, w.logger)
+			w.vigils.stop()
 		}
 		defer w.rt.workerStopped(w)
 	})

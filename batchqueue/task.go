@@ -83,7 +83,8 @@ type Wave struct {
 	// tasks while the window is open.
 	Inbox string
 	// Retention is how long the run's record and outcomes that were taken are kept
-	// after its last task ended; 0 means 2 minutes, the least.
+	// after its last task ended; 0 means 2 minutes. At least 10 s: a repeated enqueue
+	// must find what the first one did.
 	Retention time.Duration
 	// OutcomeOverhead is how many bytes an outcome of the run takes beside its own, where it
 	// is delivered; batches are bounded by the sum.

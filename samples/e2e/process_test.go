@@ -33,6 +33,9 @@ type workerOptions struct {
 	deployment  string
 	build       string // within the deployment
 	stuck       bool   // its steps never end
+	// activitiesOnly leaves workflows to another worker.
+	activitiesOnly bool
+	drain          time.Duration // 0: the plugin's default
 }
 
 // startWorkerProcess returns once the worker works. The process ends with the test at the latest.
@@ -40,7 +43,8 @@ func startWorkerProcess(t *testing.T, o workerOptions) *workerProcess {
 	t.Helper()
 	args := []string{
 		"-temporal", stack.Temporal(), "-namespace", stack.Namespace(),
-		"-task-queue", o.taskQueue, "-name", o.name, "-concurrency", strconv.Itoa(o.concurrency),
+		"-task-queue", o.taskQueue, "-name", o.name, "-concurrency", strconv.Itoa(o.concurrency), "-drain", o.drain.String(),
+		"-activities-only=" + strconv.FormatBool(o.activitiesOnly),
 	}
 	if !o.plain {
 		args = append(args, "-redis", stack.RedisURL())

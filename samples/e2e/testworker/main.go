@@ -45,6 +45,8 @@ func run(ctx context.Context) (err error) {
 	deployment := flag.String("deployment", "", "deployment of this worker, which makes it a versioned one")
 	build := flag.String("build", "", "build ID within the deployment")
 	stuck := flag.Bool("stuck", false, "steps end with their contexts only")
+	drain := flag.Duration("drain", 0, "how long activities may run on at stop; 0: the plugin's default")
+	activitiesOnly := flag.Bool("activities-only", false, "leave workflows to another worker")
 	flag.Parse()
 
 	options := client.Options{
@@ -57,7 +59,7 @@ func run(ctx context.Context) (err error) {
 		p, err := plugin.New(plugin.Options{
 			RedisURL:    *redisURL,
 			Marks:       []activity.Mark{{Activity: steps.Double}},
-			Concurrency: *concurrency,
+			Concurrency: *concurrency, DrainTimeout: *drain,
 		})
 		if err != nil {
 			return err
@@ -70,7 +72,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer c.Close()
-	wo := worker.Options{MaxConcurrentActivityExecutionSize: *concurrency, WorkerStopTimeout: 5 * time.Second}
+	wo := worker.Options{MaxConcurrentActivityExecutionSize: *concurrency, WorkerStopTimeout: 5 * time.Second, DisableWorkflowWorker: *activitiesOnly}
 	if *deployment != "" {
 		wo.DeploymentOptions = worker.DeploymentOptions{
 			UseVersioning: true,
@@ -78,9 +80,11 @@ func run(ctx context.Context) (err error) {
 		}
 	}
 	w := worker.New(c, *taskQueue, wo)
-	if *deployment == "" {
+	switch {
+	case *activitiesOnly:
+	case *deployment == "":
 		w.RegisterWorkflow(scenario.Pipelines)
-	} else {
+	default:
 		w.RegisterWorkflowWithOptions(scenario.Pipelines, workflow.RegisterOptions{Name: scenario.PinnedPipelines, VersioningBehavior: workflow.VersioningBehaviorPinned})
 		w.RegisterWorkflowWithOptions(scenario.Pipelines, workflow.RegisterOptions{Name: scenario.UnpinnedPipelines, VersioningBehavior: workflow.VersioningBehaviorAutoUpgrade})
 	}
