@@ -114,7 +114,7 @@ func (c *claimer) setLimit(n int) {
 func (c *claimer) permits() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return min(c.limit, c.budget.limit)
+	return c.limit
 }
 
 // full says whether no permit is left.
