@@ -918,7 +918,7 @@ var conformance = []struct {
 		var tasks []Task
 		for n := uint64(1); n <= 3; n++ {
 			t := task(n)
-			t.Options.ScheduleToClose = []time.Duration{60, 1, 120}[n-1] * time.Millisecond
+			t.Options.ScheduleToClose = []time.Duration{60 * time.Millisecond, time.Millisecond, 120 * time.Millisecond}[n-1]
 			tasks = append(tasks, t)
 		}
 		b.enqueue(tasks...)
