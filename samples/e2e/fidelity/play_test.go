@@ -85,8 +85,8 @@ func newPlay(t *testing.T, routed bool) *play {
 	}
 	p.workerOptions = worker.Options{
 		WorkerStopTimeout: 5 * time.Second,
-		// Heartbeats are how plain activities hear of their cancellation.
-		MaxHeartbeatThrottleInterval: 250 * ms, DefaultHeartbeatThrottleInterval: 250 * ms,
+		// Heartbeats are how plain activities hear of their cancellation. One must be answered within the interval.
+		MaxHeartbeatThrottleInterval: 2 * time.Second, DefaultHeartbeatThrottleInterval: 2 * time.Second,
 	}
 	p.pluginOptions = plugin.Options{RedisURL: stack.RedisURL(), DrainTimeout: time.Second}
 	p.startOptions = client.StartWorkflowOptions{ID: p.workflowID, TaskQueue: p.taskQueue}

@@ -34,6 +34,7 @@ var groups = []struct {
 	{"heartbeats", heartbeatScenarios},
 	{"cancellations", cancelScenarios},
 	{"shapes", shapeScenarios},
+	{"wide", wideScenarios},
 }
 
 func TestFidelity(t *testing.T) {
