@@ -690,7 +690,7 @@ func TestFidelityWithoutStickyCache(t *testing.T) {
 	for _, s := range shapeScenarios {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			compare(t, s)
+			compare(t, s, routed)
 		})
 	}
 }
@@ -702,7 +702,7 @@ func TestTenThousandCallsAtOnce(t *testing.T) {
 	if !*wide {
 		t.Skip("add -wide: it takes a while under the race detector")
 	}
-	o := perform(t, scenario{play: fanOut(10_000)}, true)
+	o := perform(t, scenario{play: fanOut(10_000)}, routed)
 	require.Equal(t, "100", o.text("failed"))
 	require.Equal(t, "98980200", o.text("sum"))
 	require.Equal(t, "(nothing)", o.text("wrong result"))
