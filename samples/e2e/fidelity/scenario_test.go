@@ -33,6 +33,9 @@ var groups = []struct {
 	{"telemetry", telemetryScenarios},
 	{"data", dataScenarios},
 	{"converters", converterScenarios},
+	{"interceptors", interceptorScenarios},
+	{"context", contextScenarios},
+	{"tracing", tracingScenarios},
 	{"encryption", encryptionScenarios},
 }
 
