@@ -11,17 +11,20 @@ export GOTOOLCHAIN := local
 
 # Tools, pinned. The version is part of the file name, so that a bump installs the new one.
 GOLANGCI_LINT_VERSION := v2.15.0
+WORKFLOWCHECK_VERSION := v0.6.0
 BENCHSTAT_VERSION := v0.0.0-20260908200009-22c9c6c9d4da
 
 TMP := $(CURDIR)/.tmp
 BIN := $(TMP)/bin
 GOLANGCI_LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+WORKFLOWCHECK := $(BIN)/workflowcheck-$(WORKFLOWCHECK_VERSION)
 
 # Every module of this repository; the heavy dependencies of samples/ stay out of the library's go.mod.
 MODULES ?= . samples
 
 # Knobs, all of them for the command line: make fuzz FUZZTIME=5m
 TEST_FLAGS ?=
+UNCACHED_PROGRAMS ?= 10
 FUZZTIME ?= 20s
 # Not samples/: fuzzing compiles every dependency with its instrumentation, the Temporal server too. Its seeds run as tests.
 FUZZ_MODULES ?= .
@@ -45,18 +48,24 @@ devserver: setup ## Compile the embedded Temporal server and what runs on it, so
 
 # CI=true turns "no real Redis: skipped" into a failure. `setup` has just found one, so a skip would be a lie.
 .PHONY: test
-test: test-library test-samples ## Run every test of every module with the race detector
+test: test-library test-uncached test-samples ## Run every test of every module with the race detector
 
 .PHONY: test-library
 test-library: setup devserver ## Run the library's tests alone
 	CI=true SLIPSTREAM_DEVSERVER=$(BIN)/devserver go test -race -count=1 -timeout=10m $(TEST_FLAGS) ./...
+
+# The cache is one per process, so that a run without it is a run of its own: every workflow task is a replay then.
+.PHONY: test-uncached
+test-uncached: setup devserver ## Run the random programs of workflow/ once more, without the sticky workflow cache
+	CI=true SLIPSTREAM_DEVSERVER=$(BIN)/devserver SLIPSTREAM_CACHE=0 SLIPSTREAM_PROGRAMS=$(UNCACHED_PROGRAMS) \
+		go test -race -count=1 -timeout=10m -run='^TestModel$$' ./workflow
 
 .PHONY: test-samples
 test-samples: setup devserver ## Run the samples' tests alone, end-to-end tests among them
 	cd samples && CI=true go test -race -count=1 -timeout=20m $(TEST_FLAGS) ./...
 
 .PHONY: lint
-lint: fmt-check vet $(GOLANGCI_LINT) ## Check formatting, go vet and golangci-lint in every module
+lint: fmt-check vet workflowcheck $(GOLANGCI_LINT) ## Check formatting, go vet and golangci-lint in every module
 	@status=0; for module in $(MODULES); do \
 		echo "golangci-lint: $$module"; \
 		(cd "$$module" && $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...) || status=$$?; \
@@ -80,6 +89,17 @@ fmt: ## Format every Go file
 .PHONY: vet
 vet:
 	@for module in $(MODULES); do echo "go vet: $$module"; (cd "$$module" && go vet ./...); done
+
+.PHONY: workflowcheck
+workflowcheck: $(WORKFLOWCHECK) ## Check workflow code for what a replay would do differently
+	@echo "workflowcheck"
+	@$(WORKFLOWCHECK) -test=false -config .workflowcheck.yml ./workflow ./samples/translate
+
+$(WORKFLOWCHECK):
+	@echo "installing workflowcheck $(WORKFLOWCHECK_VERSION)"
+	@mkdir -p $(BIN)
+	@GOWORK=off GOBIN=$(BIN) go install go.temporal.io/sdk/contrib/tools/workflowcheck@$(WORKFLOWCHECK_VERSION)
+	@mv $(BIN)/workflowcheck $@
 
 # Built by the installed Go (a linter built by an older one refuses newer code) and outside go.work, which would change its dependencies.
 $(GOLANGCI_LINT):

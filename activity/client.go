@@ -26,6 +26,9 @@ type Client struct {
 	Propagators      []sdkworkflow.ContextPropagator
 	// Interceptors are the client's that apply to its workers, in the SDK's order.
 	Interceptors []interceptor.WorkerInterceptor
+
+	// options are all of them, for drafts.
+	options client.Options
 }
 
 // NewClient takes the final options of a client, as a plugin's NewClient hook sees them,
@@ -39,6 +42,7 @@ func NewClient(o *client.Options) Client {
 		DataConverter:    o.DataConverter,
 		FailureConverter: o.FailureConverter,
 		Propagators:      o.ContextPropagators,
+		options:          *o,
 	}
 	if c.DataConverter == nil {
 		c.DataConverter = converter.GetDefaultDataConverter()
@@ -68,6 +72,24 @@ func (c *Client) converters(namespace, workflowID string) (converter.DataConvert
 	ctx := converter.WorkflowSerializationContext{Namespace: namespace, WorkflowID: workflowID}
 	return converter.WithDataConverterSerializationContext(c.DataConverter, ctx),
 		converter.WithFailureConverterSerializationContext(c.FailureConverter, ctx)
+}
+
+// taskConverters are those of a task: for its arguments, and for what its handler makes,
+// which is results, failures and heartbeat details. Within a workflow both are the
+// workflow's. Without one, arguments are those of a standalone activity, and the rest is
+// for the workflow that is told, if any.
+func (c *Client) taskConverters(a *address, activityType string) (args, dc converter.DataConverter, fc converter.FailureConverter) {
+	if a.Batch == "" {
+		dc, fc = c.converters(a.Namespace, a.WorkflowID)
+		return dc, dc, fc
+	}
+	standalone := converter.ActivitySerializationContext{Namespace: a.Namespace, ActivityType: activityType, TaskQueue: a.TaskQueue}
+	args = converter.WithDataConverterSerializationContext(c.DataConverter, standalone)
+	if a.Receiver == "" {
+		return args, args, converter.WithFailureConverterSerializationContext(c.FailureConverter, standalone)
+	}
+	dc, fc = c.converters(a.Namespace, a.Receiver)
+	return args, dc, fc
 }
 
 // withHeader lets the propagators read the header, then shows it to interceptors.

@@ -2,6 +2,7 @@ package activity
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -106,6 +107,31 @@ func (s *started) set(r *Runtime, running bool) {
 	} else {
 		delete(s.all, r)
 	}
+}
+
+// worker finds a worker by its instance key, nil if it is none of theirs.
+func (s *started) worker(instance string) *Worker {
+	s.mu.Lock()
+	all := slices.Collect(maps.Keys(s.all))
+	s.mu.Unlock() // a runtime that stops holds its own lock when it comes here
+	for _, r := range all {
+		if w := r.Worker(instance); w != nil {
+			return w
+		}
+	}
+	return nil
+}
+
+// divert tells whether an activity task of the type may be diverted by one of them.
+func (s *started) divert(namespace, activityType string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for r := range s.all {
+		if _, marked := r.o.Marks[activityType]; marked && r.o.Divert && r.client.Namespace == namespace {
+			return true
+		}
+	}
+	return false
 }
 
 // runClosed tells the runtimes of the namespace. The SDK names the workflow in the

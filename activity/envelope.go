@@ -7,6 +7,8 @@ import (
 	commonpb "go.temporal.io/api/common/v1"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/slipstream-go/slipstream/internal/wire"
 )
 
 // What a task carries through the queue, which looks at none of it. Both envelopes stay
@@ -29,6 +31,7 @@ const (
 	callInput        protowire.Number = 3
 	callNonRetryable protowire.Number = 4
 	callHeader       protowire.Number = 5
+	callTask         protowire.Number = 20
 
 	addressNamespace    protowire.Number = 2
 	addressWorkflowID   protowire.Number = 3
@@ -36,6 +39,18 @@ const (
 	addressWorkflowType protowire.Number = 5
 	addressTaskQueue    protowire.Number = 6
 	addressHeader       protowire.Number = 7
+	addressBatch        protowire.Number = 8
+	addressReceiver     protowire.Number = 9
+	addressSignal       protowire.Number = 10
+	addressStart        protowire.Number = 11
+	addressTypes        protowire.Number = 12
+	addressTaskToken    protowire.Number = 20
+	addressHeartbeats   protowire.Number = 21
+	addressLossFinal    protowire.Number = 22
+
+	reportPayloads protowire.Number = 2
+	reportDetails  protowire.Number = 3
+	reportPending  protowire.Number = 4
 )
 
 // call is what a task knows that the queue does not: a batchqueue.Task's Payload.
@@ -49,17 +64,54 @@ type call struct {
 	NonRetryable []string
 	// Header is an encoded commonpb.Header where it differs from the wave's; nil where not.
 	Header []byte
+	// Task is set for a diverted activity task and for nothing else: the task as Temporal
+	// handed it out, an encoded PollActivityTaskQueueResponse. The other fields are empty
+	// then.
+	Task []byte
 }
 
 // address is what all tasks of a wave share: a batchqueue.Wave's Common. It says where
 // outcomes go and under which header.
 type address struct {
 	Namespace    string
-	WorkflowID   string
-	RunID        string
+	WorkflowID   string // empty for a batch
+	RunID        string // of a batch: tells it from others that had its ID before
 	WorkflowType string
 	TaskQueue    string
 	Header       *commonpb.Header
+
+	// Batch is the ID of the batch that was enqueued without a workflow; empty otherwise.
+	Batch string
+	// Receiver is the ID of the workflow that is told of the batch's outcomes; empty if
+	// nobody is.
+	Receiver string
+	// Signal is an encoded SignalWorkflowExecutionRequest, or, if the receiver is started
+	// where it does not run, Start an encoded SignalWithStartWorkflowExecutionRequest. The
+	// input is the caller's context value. Both are left encoded here: only who delivers
+	// needs them, and every handler decodes an address.
+	Signal []byte
+	Start  []byte
+	// Types tell the activity type of each task, see encodeTypes.
+	Types []byte
+
+	// TaskToken is set for a diverted activity task: its outcome answers the token
+	// instead of going to the run as a signal.
+	TaskToken []byte
+	// Heartbeats: the diverted task has a heartbeat time-out. LossFinal: its policy does
+	// not retry the time-out by which Temporal notices a lost worker.
+	Heartbeats, LossFinal bool
+}
+
+// report is how a diverted attempt ended: the Payload of its outcome.
+type report struct {
+	// Payloads are an encoded commonpb.Payloads: the result, the details of a
+	// cancellation, or the failure as one payload.
+	Payloads []byte
+	// Details are heartbeat details, encoded alike, that Temporal has not got yet.
+	Details []byte
+	// Pending: Temporal is told nothing, because the handler returned
+	// activity.ErrResultPending or its deadline has passed.
+	Pending bool
 }
 
 // headerOr returns the call's own header, or the wave's.
@@ -88,6 +140,9 @@ func encodeCall(c *call) []byte {
 	if c.Header != nil {
 		b = appendBytes(b, callHeader, c.Header)
 	}
+	if c.Task != nil {
+		b = appendBytes(b, callTask, c.Task)
+	}
 	return b
 }
 
@@ -103,6 +158,8 @@ func decodeCall(b []byte) (*call, error) {
 			c.NonRetryable = append(c.NonRetryable, string(value))
 		case callHeader:
 			c.Header = value
+		case callTask:
+			c.Task = value
 		}
 		return nil
 	})
@@ -126,7 +183,25 @@ func encodeAddress(a *address) ([]byte, error) {
 		}
 		b = appendBytes(b, addressHeader, header)
 	}
-	return b, nil
+	if a.TaskToken != nil {
+		b = appendBytes(b, addressTaskToken, a.TaskToken)
+	}
+	b = appendFlag(b, addressHeartbeats, a.Heartbeats)
+	b = appendFlag(b, addressLossFinal, a.LossFinal)
+	if a.Batch == "" {
+		return b, nil
+	}
+	b = appendString(b, addressBatch, a.Batch)
+	if a.Receiver == "" {
+		return b, nil
+	}
+	b = appendString(b, addressReceiver, a.Receiver)
+	if a.Start != nil {
+		b = appendBytes(b, addressStart, a.Start)
+	} else {
+		b = appendBytes(b, addressSignal, a.Signal)
+	}
+	return appendBytes(b, addressTypes, a.Types), nil
 }
 
 // encodeHeader is deterministic, because equal waves should look equal in Redis. No header
@@ -156,6 +231,22 @@ func decodeAddress(b []byte) (*address, error) {
 		case addressHeader:
 			a.Header = &commonpb.Header{}
 			return proto.Unmarshal(value, a.Header)
+		case addressBatch:
+			a.Batch = string(value)
+		case addressReceiver:
+			a.Receiver = string(value)
+		case addressSignal:
+			a.Signal = value
+		case addressStart:
+			a.Start = value
+		case addressTypes:
+			a.Types = value
+		case addressTaskToken:
+			a.TaskToken = value
+		case addressHeartbeats:
+			a.Heartbeats = true
+		case addressLossFinal:
+			a.LossFinal = true
 		}
 		return nil
 	})
@@ -165,41 +256,44 @@ func decodeAddress(b []byte) (*address, error) {
 	return a, nil
 }
 
+func encodeReport(r *report) []byte {
+	b := appendVarint(nil, fieldVersion, envelopeVersion)
+	if r.Payloads != nil {
+		b = appendBytes(b, reportPayloads, r.Payloads)
+	}
+	if r.Details != nil {
+		b = appendBytes(b, reportDetails, r.Details)
+	}
+	return appendFlag(b, reportPending, r.Pending)
+}
+
+func decodeReport(b []byte) (*report, error) {
+	r := &report{}
+	err := readEnvelope(b, func(number protowire.Number, value []byte) error {
+		switch number {
+		case reportPayloads:
+			r.Payloads = value
+		case reportDetails:
+			r.Details = value
+		case reportPending:
+			r.Pending = true
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("decode report: %w", err)
+	}
+	return r, nil
+}
+
 // readEnvelope checks the version and hands out the fields that have a length; value
 // shares b's memory.
 func readEnvelope(b []byte, each func(number protowire.Number, value []byte) error) error {
-	var version uint64
-	for len(b) > 0 {
-		number, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		b = b[n:]
-		var value []byte
-		switch {
-		case number == fieldVersion && typ == protowire.VarintType:
-			version, n = protowire.ConsumeVarint(b)
-			if version > envelopeVersion {
-				return errNewerEnvelope
-			}
-		case typ == protowire.BytesType:
-			if value, n = protowire.ConsumeBytes(b); n >= 0 {
-				if err := each(number, value); err != nil {
-					return err
-				}
-			}
-		default:
-			n = protowire.ConsumeFieldValue(number, typ, b)
-		}
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		b = b[n:]
+	err := wire.ReadFields(b, envelopeVersion, each)
+	if errors.Is(err, wire.ErrVersion) {
+		return errNewerEnvelope
 	}
-	if version == 0 {
-		return errors.New("no version: not a Slipstream envelope")
-	}
-	return nil
+	return err
 }
 
 func appendVarint(b []byte, number protowire.Number, v uint64) []byte {
@@ -212,6 +306,14 @@ func appendString(b []byte, number protowire.Number, s string) []byte {
 
 func appendBytes(b []byte, number protowire.Number, v []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, number, protowire.BytesType), v)
+}
+
+// appendFlag writes a true flag as an empty field: only fields with a length are read.
+func appendFlag(b []byte, number protowire.Number, flag bool) []byte {
+	if flag {
+		return appendBytes(b, number, nil)
+	}
+	return b
 }
 
 // payloadsBytes encodes payloads as the queue carries them. Nil stays nil: no payloads is

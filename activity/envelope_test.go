@@ -40,6 +40,20 @@ func TestAddressRoundTrip(t *testing.T) {
 	require.Equal(t, b, again, "equal addresses have equal bytes")
 }
 
+func TestAddressesOfBatchesRoundTrip(t *testing.T) {
+	for _, a := range []*address{
+		{Namespace: "ns", RunID: "run", TaskQueue: "q", Batch: "b"},
+		{Namespace: "ns", RunID: "run", TaskQueue: "q", Batch: "b", Receiver: "w", Signal: []byte("s"), Types: []byte("t")},
+		{Namespace: "ns", RunID: "run", TaskQueue: "q", Batch: "b", Receiver: "w", Start: []byte("s"), Types: []byte("t")},
+	} {
+		b, err := encodeAddress(a)
+		require.NoError(t, err)
+		got, err := decodeAddress(b)
+		require.NoError(t, err)
+		require.Equal(t, a, got)
+	}
+}
+
 // Tasks outlive releases: these bytes may stand in a Redis.
 func TestEnvelopesKeepTheirForm(t *testing.T) {
 	require.Equal(t, "0801120269641a02696e220145",
@@ -47,6 +61,9 @@ func TestEnvelopesKeepTheirForm(t *testing.T) {
 	b, err := encodeAddress(&address{Namespace: "n", WorkflowID: "w", RunID: "r", WorkflowType: "t", TaskQueue: "q"})
 	require.NoError(t, err)
 	require.Equal(t, "080112016e1a01772201722a0174320171", hex.EncodeToString(b))
+	b, err = encodeAddress(&address{Namespace: "n", RunID: "r", TaskQueue: "q", Batch: "b", Receiver: "w", Signal: []byte("s"), Types: encodeTypes([]string{"A", "A", "B"})})
+	require.NoError(t, err)
+	require.Equal(t, "080112016e1a002201722a003201714201624a0177520173620e08011201411201421a0400020101", hex.EncodeToString(b))
 }
 
 func TestEnvelopeVersions(t *testing.T) {

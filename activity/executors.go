@@ -18,8 +18,6 @@ const (
 	// While Redis is away or unsuitable, the keeper tries again at these intervals.
 	keeperMinWait = time.Second
 	keeperMaxWait = 30 * time.Second
-	// unlimitedRate is the SDK's default for activities per second.
-	unlimitedRate = 100_000
 )
 
 // executors are a worker's, by pool: one for each that it serves. The keeper starts them;
@@ -28,13 +26,25 @@ type executors map[string]*batchqueue.Executor
 
 // pools are the pools that the worker serves. It claims every type it has a handler for
 // in each of them, marked there or not: runs that were routed by an older release keep
-// to the pools of that release's marks.
+// to the pools of that release's marks. Where versioning is on there are two of each: it
+// may run no workflows itself, so it does not know which of them are pinned.
 func (w *Worker) pools() []string {
-	pools := []string{PoolName(w.taskQueue, "", w.build)}
+	pools := []string{}
+	add := func(pool string) {
+		if !slices.Contains(pools, pool) {
+			pools = append(pools, pool)
+		}
+	}
+	names := []string{""}
 	for name, pool := range w.rt.o.Marks {
-		full := PoolName(w.taskQueue, pool, w.build)
-		if w.registry.find(name) != nil && !slices.Contains(pools, full) {
-			pools = append(pools, full)
+		if w.registry.find(name) != nil {
+			names = append(names, pool)
+		}
+	}
+	for _, name := range names {
+		add(PoolName(w.taskQueue, name, w.build))
+		if w.deployed {
+			add(UnpinnedPoolName(w.taskQueue, name, w.build))
 		}
 	}
 	slices.Sort(pools)
@@ -44,11 +54,11 @@ func (w *Worker) pools() []string {
 // keep announces the worker's types and starts its executors, as soon as Redis lets it,
 // then renews the announcements until ctx ends. Redis being away is a warning: calls run
 // as ordinary activities until it is there.
-func (w *Worker) keep(ctx context.Context, h *host, concurrency int, ready chan<- struct{}) {
+func (w *Worker) keep(ctx context.Context, h *host, ready chan<- struct{}) {
 	wait := keeperMinWait
 	var said string
 	for {
-		err := w.open(ctx, h, concurrency)
+		err := w.open(ctx, h)
 		if err == nil {
 			break
 		}
@@ -74,6 +84,7 @@ func (w *Worker) keep(ctx context.Context, h *host, concurrency int, ready chan<
 	w.warnOfMarks(ctx)
 	close(w.announced)
 	close(ready)
+	w.keeper.Go(func() { w.keepHeirs(ctx, h) })
 	for sleep(ctx, announceEvery) {
 		if err := w.announce(ctx); err != nil {
 			w.logger.Warn("[Slipstream] could not renew the announcement of this worker's activities", "Error", err)
@@ -81,7 +92,7 @@ func (w *Worker) keep(ctx context.Context, h *host, concurrency int, ready chan<
 	}
 }
 
-func (w *Worker) open(ctx context.Context, h *host, concurrency int) error {
+func (w *Worker) open(ctx context.Context, h *host) error {
 	report, err := w.rt.queue.Check(ctx)
 	if err != nil {
 		return err
@@ -91,32 +102,18 @@ func (w *Worker) open(ctx context.Context, h *host, concurrency int) error {
 	}
 	// The executors first: what is announced is queued, and then somebody must be there.
 	for _, pool := range w.pools() {
-		if err := w.startExecutor(ctx, h, pool, concurrency); err != nil {
+		if err := w.startExecutor(ctx, h, pool); err != nil {
 			return err
 		}
 	}
 	return w.announce(ctx)
 }
 
-func (w *Worker) startExecutor(ctx context.Context, h *host, pool string, concurrency int) error {
+func (w *Worker) startExecutor(ctx context.Context, h *host, pool string) error {
 	if w.executors[pool] != nil {
 		return nil
 	}
-	e, err := w.rt.queue.NewExecutor(batchqueue.ExecutorOptions{
-		Pool:          pool,
-		ID:            w.instance,
-		Worker:        w.identity,
-		Types:         w.registry.types(w.rt.o.Marks),
-		Concurrency:   concurrency,
-		RatePerSecond: w.rate(),
-		DrainTimeout:  w.rt.o.DrainTimeout,
-		Handler: func(ctx context.Context, d *batchqueue.Delivery) batchqueue.Result {
-			return w.handle(ctx, h, d)
-		},
-		Deliver: func(ctx context.Context, b *batchqueue.Batch) error {
-			return w.deliver(ctx, h, b)
-		},
-	})
+	e, err := w.newExecutor(h, batchqueue.ExecutorOptions{Pool: pool, ID: w.instance})
 	if err != nil {
 		return err
 	}
@@ -127,13 +124,17 @@ func (w *Worker) startExecutor(ctx context.Context, h *host, pool string, concur
 	return nil
 }
 
-// rate is the limit that the user set for the worker, 0 if none. The SDK fills in a
-// default that means none.
-func (w *Worker) rate() float64 {
-	if rate := w.options.WorkerActivitiesPerSecond; rate < unlimitedRate {
-		return rate
-	}
-	return 0
+// newExecutor fills in what all executors of the worker have in common.
+func (w *Worker) newExecutor(h *host, o batchqueue.ExecutorOptions) (*batchqueue.Executor, error) {
+	o.Worker = w.identity
+	o.Types = w.registry.types(w.rt.o.Marks)
+	o.Budget = w.budget
+	o.PoolRatePerSecond = limitOf(w.options.TaskQueueActivitiesPerSecond)
+	o.DrainTimeout = w.rt.o.DrainTimeout
+	o.Handler = func(ctx context.Context, d *batchqueue.Delivery) batchqueue.Result { return w.handle(ctx, h, d) }
+	o.TimeoutFailure = w.timeoutFailure
+	o.Deliver = func(ctx context.Context, b *batchqueue.Batch) error { return w.deliver(ctx, h, b) }
+	return w.rt.queue.NewExecutor(o)
 }
 
 func (w *Worker) announce(ctx context.Context) error {
@@ -171,12 +172,12 @@ func (w *Worker) warnOfMarks(ctx context.Context) {
 // their contexts have ended; those that ignore it are left behind.
 const lastReturn = 3 * time.Second
 
-// stop stops all executors side by side, each within the drain time and a little more.
-func (s executors) stop(ctx context.Context, drain time.Duration, logger log.Logger) {
+// stopAll stops executors side by side, each within the drain time and a little more.
+func stopAll(ctx context.Context, all []*batchqueue.Executor, drain time.Duration, logger log.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, drain+lastReturn)
 	defer cancel()
 	var wait sync.WaitGroup
-	for _, e := range s {
+	for _, e := range all {
 		wait.Go(func() {
 			if err := e.Stop(ctx); err != nil {
 				logger.Warn("[Slipstream] the executor did not stop cleanly; its tasks are taken over by others", "Error", err)

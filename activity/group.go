@@ -5,7 +5,7 @@ import (
 	"strconv"
 
 	commonpb "go.temporal.io/api/common/v1"
-	sdkactivity "go.temporal.io/sdk/activity"
+	enumspb "go.temporal.io/api/enums/v1"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
@@ -27,13 +27,14 @@ type group struct {
 // group deals the calls out to pools.
 func (d *dispatch) group(calls []int) error {
 	groups := map[string]*group{}
+	pools := poolsOf(d.w, d.info)
 	for _, i := range calls {
 		c := &d.wave.Calls[i]
 		var header *commonpb.Header
 		if i < len(d.wave.Headers) {
 			header = d.wave.Headers[i]
 		}
-		pool := d.r.poolOf(d.w, d.info, c)
+		pool := pools.name(c)
 		g := groups[pool]
 		if g == nil {
 			common, err := encodeAddress(&address{
@@ -53,7 +54,7 @@ func (d *dispatch) group(calls []int) error {
 				Common:    common,
 				HeldBelow: d.wave.HeldBelow,
 				Again:     d.wave.Again,
-				Retention: keptTaskTimeouts * d.wave.TaskTimeout,
+				Retention: max(keptAtLeast, keptTaskTimeouts*d.wave.TaskTimeout),
 				Slot:      unknownSlot,
 			}}
 			groups[pool] = g
@@ -80,19 +81,6 @@ func (d *dispatch) addressOf(pool string) int {
 	return len(d.marker.Addresses) - 1
 }
 
-// poolOf names the pool of a call. The build is that of the worker that dispatches; on
-// another task queue it means nothing.
-func (r *Runtime) poolOf(w *Worker, info sdkactivity.Info, c *wire.Call) string {
-	taskQueue, build := c.TaskQueue, ""
-	if taskQueue == "" {
-		taskQueue = info.TaskQueue
-	}
-	if w != nil && taskQueue == w.taskQueue {
-		build = w.build
-	}
-	return PoolName(taskQueue, c.Pool, build)
-}
-
 func (d *dispatch) task(i int, header, shared *commonpb.Header) (batchqueue.Task, error) {
 	c, a := &d.wave.Calls[i], &d.marker.Answers[i]
 	input, err := payloadsBytes(c.Input)
@@ -109,24 +97,30 @@ func (d *dispatch) task(i int, header, shared *commonpb.Header) (batchqueue.Task
 		}
 	}
 	identity := wire.Identity{RunID: d.marker.RunID, Number: c.Number, Fingerprint: a.Fingerprint}
-	retry := c.Options.Retry
 	return batchqueue.Task{
 		Number:      c.Number,
 		Fingerprint: a.Fingerprint,
 		Type:        c.Type,
 		Payload:     encodeCall(&envelope),
-		Options: batchqueue.TaskOptions{
-			ScheduleToStart: c.Options.ScheduleToStart,
-			ScheduleToClose: c.Options.ScheduleToClose,
-			StartToClose:    c.Options.StartToClose,
-			Heartbeat:       c.Options.Heartbeat,
-			Retry: batchqueue.RetryPolicy{
-				InitialInterval:    retry.GetInitialInterval().AsDuration(),
-				BackoffCoefficient: retry.GetBackoffCoefficient(),
-				MaximumInterval:    retry.GetMaximumInterval().AsDuration(),
-				MaximumAttempts:    int(retry.GetMaximumAttempts()),
-			},
-		},
-		Early: slices.Contains(d.wave.Early, identity),
+		Options:     queueOptions(&c.Options),
+		Early:       slices.Contains(d.wave.Early, identity),
 	}, nil
+}
+
+// queueOptions are the options that the queue itself acts upon.
+func queueOptions(o *wire.CallOptions) batchqueue.TaskOptions {
+	return batchqueue.TaskOptions{
+		ScheduleToStart: o.ScheduleToStart,
+		ScheduleToClose: o.ScheduleToClose,
+		StartToClose:    o.StartToClose,
+		Heartbeat:       o.Heartbeat,
+		Retry: batchqueue.RetryPolicy{
+			InitialInterval:    o.Retry.GetInitialInterval().AsDuration(),
+			BackoffCoefficient: o.Retry.GetBackoffCoefficient(),
+			MaximumInterval:    o.Retry.GetMaximumInterval().AsDuration(),
+			MaximumAttempts:    int(o.Retry.GetMaximumAttempts()),
+			FinalStartToClose:  isFinal(enumspb.TIMEOUT_TYPE_START_TO_CLOSE, o.Retry.GetNonRetryableErrorTypes()),
+			FinalHeartbeat:     isFinal(enumspb.TIMEOUT_TYPE_HEARTBEAT, o.Retry.GetNonRetryableErrorTypes()),
+		},
+	}
 }

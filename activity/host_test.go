@@ -30,6 +30,11 @@ func TestMain(m *testing.M) {
 // enqueue puts one routed call into the queue, as dispatch does.
 func (s *site) enqueue(t *testing.T, activityType string, header *commonpb.Header, args ...any) {
 	t.Helper()
+	s.enqueueNumber(t, 1, activityType, header, args...)
+}
+
+func (s *site) enqueueNumber(t *testing.T, number uint64, activityType string, header *commonpb.Header, args ...any) {
+	t.Helper()
 	input, err := converter.GetDefaultDataConverter().ToPayloads(args...)
 	require.NoError(t, err)
 	encoded, err := payloadsBytes(input)
@@ -37,8 +42,8 @@ func (s *site) enqueue(t *testing.T, activityType string, header *commonpb.Heade
 	common, err := encodeAddress(&address{Namespace: "namespace", WorkflowID: "workflow", RunID: "run", WorkflowType: "W", TaskQueue: "queue", Header: header})
 	require.NoError(t, err)
 	e, err := s.queue.Enqueue(context.Background(), PoolName("queue", "", ""), &batchqueue.Wave{
-		Run: "run", ID: 1, Common: common, Slot: -1,
-		Tasks: []batchqueue.Task{{Number: 1, Fingerprint: 9, Type: activityType, Payload: encodeCall(&call{Input: encoded}),
+		Run: "run", ID: number, Common: common, Slot: -1,
+		Tasks: []batchqueue.Task{{Number: number, Fingerprint: 9, Type: activityType, Payload: encodeCall(&call{Input: encoded}),
 			Options: batchqueue.TaskOptions{StartToClose: time.Minute}}},
 	})
 	require.NoError(t, err)

@@ -3,20 +3,19 @@ package activity
 import (
 	"context"
 
-	sdkactivity "go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/interceptor"
-
-	"github.com/slipstream-go/slipstream/workflow"
 )
 
 // InterceptActivity is the activity part of the plugin's worker interceptor, which must
 // come first in the list of interceptors. The SDK calls it for activity tasks and local
-// activities, and an invocation calls it for routed calls.
+// activities, and an invocation calls it for what comes out of the queue.
 //
-// All of them run in place. Marked activities that arrive as ordinary activity tasks
-// will be taken here for the queue, except those that carry the header
-// workflow.PlainHeader, session tasks and local activities.
+// Marked activities that arrive as ordinary activity tasks are diverted into the queue, or
+// run in place when the worker's budget has room. All the rest runs in place.
 func InterceptActivity(ctx context.Context, next interceptor.ActivityInboundInterceptor) interceptor.ActivityInboundInterceptor {
+	if isInvoked(ctx) {
+		return next
+	}
 	if catchHost(ctx) {
 		i := &hostInbound{}
 		i.Next = next
@@ -27,39 +26,20 @@ func InterceptActivity(ctx context.Context, next interceptor.ActivityInboundInte
 		i.Next = next
 		return i
 	}
+	if budget := budgetOf(ctx); budget != nil {
+		g := &guest{budget: budget}
+		g.Next = next
+		next = g
+	}
+	if d := diverting(ctx); d != nil {
+		d.Next = next
+		next = d
+	}
 	return next
 }
 
-// own are Slipstream's local activities, by type name.
-var own = func() map[string]*handler {
-	all := map[string]*handler{}
-	for _, f := range []any{workflow.SlipstreamDispatch, workflow.SlipstreamReconcile, workflow.SlipstreamCancel} {
-		all[functionName(f)] = &handler{fn: f}
-	}
-	return all
-}()
-
-// ownActivity returns the function of one of Slipstream's local activities, nil if ctx
-// is of another activity.
-func ownActivity(ctx context.Context) *handler {
-	if !sdkactivity.IsActivity(ctx) {
-		return nil
-	}
-	info := sdkactivity.GetInfo(ctx)
-	if !info.IsLocalActivity {
-		return nil
-	}
-	return own[info.ActivityType.Name]
-}
-
-// ownInbound runs Slipstream's own local activities. The chain ends here: an interceptor
-// of the user's that changes arguments and results, or refuses what it does not know,
-// means activities, and would keep calls from ever reaching the queue.
-type ownInbound struct {
-	interceptor.ActivityInboundInterceptorBase
-	handler *handler
-}
-
-func (i *ownInbound) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActivityInput) (any, error) {
-	return i.handler.call(ctx, in.Args)
+// isInvoked tells whether an invocation builds the interceptors, and not the SDK.
+func isInvoked(ctx context.Context) bool {
+	_, ok := ctx.Value(outboundKey).(*outbound)
+	return ok
 }

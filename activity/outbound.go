@@ -30,11 +30,12 @@ type outbound struct {
 	w    *Worker
 	h    *host
 	info sdkactivity.Info
-	dc   converter.DataConverter // under the workflow's serialization context
+	dc   converter.DataConverter // for what the handler makes, see taskConverters
 	// details are those of the attempt before; nil when it left none.
 	details *commonpb.Payloads
-	// beat takes encoded details.
-	beat func(details []byte)
+	// beat takes encoded details of at most limit bytes.
+	beat  func(details []byte)
+	limit int
 	// abort ends the attempt's context, and the attempt with that error.
 	abort context.CancelCauseFunc
 }
@@ -48,6 +49,14 @@ func newOutbound(w *Worker, h *host, info sdkactivity.Info) *outbound {
 func (o *outbound) GetInfo(context.Context) sdkactivity.Info { return o.info }
 
 func (o *outbound) GetLogger(context.Context) log.Logger {
+	if !o.info.IsWorkflowActivity() {
+		return log.With(o.w.logger,
+			"ActivityID", o.info.ActivityID,
+			"ActivityRunID", o.info.ActivityRunID,
+			"ActivityType", o.info.ActivityType.Name,
+			"Attempt", o.info.Attempt,
+		)
+	}
 	return log.With(o.w.logger,
 		"ActivityID", o.info.ActivityID,
 		"ActivityType", o.info.ActivityType.Name,
@@ -59,8 +68,12 @@ func (o *outbound) GetLogger(context.Context) log.Logger {
 }
 
 func (o *outbound) GetMetricsHandler(context.Context) client.MetricsHandler {
+	workflowType := ""
+	if o.info.WorkflowType != nil {
+		workflowType = o.info.WorkflowType.Name
+	}
 	return o.h.metrics.WithTags(map[string]string{
-		"workflow_type": o.info.WorkflowType.Name,
+		"workflow_type": workflowType,
 		"activity_type": o.info.ActivityType.Name,
 		"task_queue":    o.info.TaskQueue,
 	})
@@ -72,7 +85,7 @@ func (o *outbound) RecordHeartbeat(ctx context.Context, details ...any) {
 	// A single nil means that there is no progress to report.
 	if len(details) > 1 || (len(details) == 1 && details[0] != nil) {
 		payloads, err := contextAware(ctx, o.dc).ToPayloads(details...)
-		if err == nil && proto.Size(payloads) > o.w.payloadLimit() {
+		if err == nil && proto.Size(payloads) > o.limit {
 			o.GetLogger(ctx).Warn("RecordActivityHeartbeat with error", "Error", payloadSizeError{})
 			o.abort(payloadSizeError{})
 			return
@@ -103,8 +116,9 @@ func contextAware(ctx context.Context, dc converter.DataConverter) converter.Dat
 	return dc
 }
 
-// taskInfo is what activity.GetInfo returns, field by field as for a plain activity. The
-// token is good for nothing: a routed call cannot be completed asynchronously.
+// taskInfo is what activity.GetInfo returns, field by field as for a plain activity, or for
+// a standalone one where there is no workflow. The token is good for nothing: a task of the
+// queue cannot be completed asynchronously.
 func taskInfo(d *batchqueue.Delivery, c *call, a *address, taskQueue string, started time.Time) sdkactivity.Info {
 	id := c.ActivityID
 	if id == "" {
@@ -121,7 +135,7 @@ func taskInfo(d *batchqueue.Delivery, c *call, a *address, taskQueue string, sta
 			deadline = last
 		}
 	}
-	return sdkactivity.Info{
+	info := sdkactivity.Info{
 		TaskToken:              []byte("slipstream/" + d.Run + "/" + strconv.FormatUint(d.Number, 10)),
 		WorkflowType:           &sdkworkflow.Type{Name: a.WorkflowType},
 		WorkflowNamespace:      a.Namespace, //nolint:staticcheck // deprecated, but plain activities have it
@@ -145,6 +159,11 @@ func taskInfo(d *batchqueue.Delivery, c *call, a *address, taskQueue string, sta
 			NonRetryableErrorTypes: c.NonRetryable,
 		},
 	}
+	if a.Batch != "" {
+		info.WorkflowType, info.WorkflowNamespace, info.WorkflowExecution = nil, "", sdkworkflow.Execution{} //nolint:staticcheck // as above
+		info.ActivityID, info.ActivityRunID = taskID(a.Batch, d.Number), a.RunID
+	}
+	return info
 }
 
 // startedAt is the start as the server would report it: in UTC, without a monotonic

@@ -31,12 +31,25 @@ func errResultPending(activityType string) error {
 	return temporal.NewNonRetryableApplicationError(message, ErrTypeResultPending, nil)
 }
 
+// resultPending is the result of a handler that returned activity.ErrResultPending. The
+// token of a diverted task is a real one: somebody else will answer it.
+func (v *invocation) resultPending() batchqueue.Result {
+	if v.diverted == nil {
+		return v.failed(errResultPending(v.d.Type))
+	}
+	v.diverted.pending = true
+	return batchqueue.Result{Kind: batchqueue.KindCompleted}
+}
+
 // markerOverhead is how far below the payload limit a result must stay: it shares a marker
 // or a signal with its identity, and the server ends a run whose marker is over the limit.
 const markerOverhead = 16 << 10
 
 // completed is the result of a handler that returned without error.
 func (v *invocation) completed(output *commonpb.Payloads) batchqueue.Result {
+	if v.address.Batch != "" && v.address.Receiver == "" {
+		return batchqueue.Result{Kind: batchqueue.KindCompleted} // nobody will ever read it
+	}
 	return v.answer(batchqueue.KindCompleted, output)
 }
 
@@ -50,7 +63,7 @@ func (v *invocation) canceled(err *temporal.CanceledError) batchqueue.Result {
 
 // answer is a result with payloads, if they are within the limit.
 func (v *invocation) answer(kind batchqueue.Kind, p *commonpb.Payloads) batchqueue.Result {
-	if size, limit := proto.Size(p), v.w.payloadLimit(); size > limit {
+	if size, limit := proto.Size(p), v.payloadLimit(); size > limit {
 		v.w.logger.Error("Activity task postprocess error: "+payloadLimitMessage,
 			v.tags("PayloadSize", size, "PayloadSizeLimit", limit)...)
 		return v.failed(payloadSizeError{})
@@ -63,7 +76,17 @@ func (v *invocation) answer(kind batchqueue.Kind, p *commonpb.Payloads) batchque
 }
 
 // payloadLimit is the limit for what an attempt reports: its result, or its heartbeats.
-func (w *Worker) payloadLimit() int { return w.rt.o.MaxPayloadBytes - markerOverhead }
+// That of a diverted task shares nothing; in a batch it may be written in base64 on its way.
+func (v *invocation) payloadLimit() int {
+	limit := v.w.rt.o.MaxPayloadBytes - markerOverhead
+	switch {
+	case v.diverted != nil:
+		return v.w.rt.o.MaxPayloadBytes
+	case v.address.Batch != "":
+		return limit / 4 * 3
+	}
+	return limit
+}
 
 // failed is the result of an attempt that ended in err. Whether it may be retried is
 // decided here, by the server's rules.
@@ -76,15 +99,18 @@ func (v *invocation) failed(err error) batchqueue.Result {
 			v.countFailure(reasonActivityError)
 		}
 	}
-	if proto.Size(failure) > v.w.payloadLimit() {
+	if proto.Size(failure) > v.payloadLimit() {
 		failure = truncatedFailure(failure)
+		if v.diverted != nil { // the server takes application failures only
+			failure.FailureInfo = &failurepb.Failure_ApplicationFailureInfo{ApplicationFailureInfo: &failurepb.ApplicationFailureInfo{NonRetryable: true}}
+		}
 	}
 	result := batchqueue.Result{
 		Kind:           batchqueue.KindFailed,
 		NonRetryable:   !isRetryable(failure, v.call.NonRetryable),
 		NextRetryDelay: failure.GetApplicationFailureInfo().GetNextRetryDelay().AsDuration(),
 	}
-	payload, encodeErr := wire.EncodeFailure(v.dc, failure)
+	payload, encodeErr := wire.EncodeFailure(v.sealed, failure)
 	if encodeErr == nil {
 		result.Payload, encodeErr = payloadsBytes(&commonpb.Payloads{Payloads: []*commonpb.Payload{payload}})
 	}
@@ -115,7 +141,7 @@ func isRetryable(f *failurepb.Failure, nonRetryable []string) bool {
 		if kind != enumspb.TIMEOUT_TYPE_START_TO_CLOSE && kind != enumspb.TIMEOUT_TYPE_HEARTBEAT {
 			return false
 		}
-		return !slices.Contains(nonRetryable, "TemporalTimeout:"+kind.String())
+		return !isFinal(kind, nonRetryable)
 	case f.GetServerFailureInfo() != nil:
 		return !f.GetServerFailureInfo().GetNonRetryable()
 	case f.GetApplicationFailureInfo() != nil:
@@ -123,6 +149,46 @@ func isRetryable(f *failurepb.Failure, nonRetryable []string) bool {
 			!slices.Contains(nonRetryable, f.GetApplicationFailureInfo().GetType())
 	}
 	return true
+}
+
+// isFinal tells whether a retry policy does not retry that time-out. Policies name
+// time-outs as error types.
+func isFinal(kind enumspb.TimeoutType, nonRetryable []string) bool {
+	return slices.Contains(nonRetryable, "TemporalTimeout:"+kind.String())
+}
+
+// timeoutFailure is what the server remembers of an attempt that timed out: the cause of
+// a later time-out. It is the executor's TimeoutFailure.
+func (w *Worker) timeoutFailure(d *batchqueue.Delivery, kind batchqueue.Kind) []byte {
+	var failure *failurepb.Failure
+	switch kind {
+	case batchqueue.KindStartToClose:
+		failure = wire.TimeoutFailure(enumspb.TIMEOUT_TYPE_START_TO_CLOSE)
+	case batchqueue.KindHeartbeat:
+		failure = wire.TimeoutFailure(enumspb.TIMEOUT_TYPE_HEARTBEAT)
+	default:
+		return nil // no other time-out is followed by an attempt
+	}
+	encoded, err := w.encodeFailure(d, failure)
+	if err != nil {
+		// A later time-out then has no cause.
+		w.logger.Warn("[Slipstream] a time-out could not be encoded", "ActivityType", d.Type, "Error", err)
+		return nil
+	}
+	return encoded
+}
+
+func (w *Worker) encodeFailure(d *batchqueue.Delivery, failure *failurepb.Failure) ([]byte, error) {
+	a, err := decodeAddress(d.Common)
+	if err != nil {
+		return nil, err
+	}
+	_, dc, _ := w.rt.client.taskConverters(a, d.Type)
+	payload, err := wire.EncodeFailure(dc, failure)
+	if err != nil {
+		return nil, err
+	}
+	return payloadsBytes(&commonpb.Payloads{Payloads: []*commonpb.Payload{payload}})
 }
 
 // payloadLimitMessage is the SDK's.

@@ -64,7 +64,8 @@ type AskReply struct {
 }
 
 // Ask looks tasks up and pulls finished outcomes of the run. It brings tasks of an
-// abandoned run back. On an error nothing is known, and what was pulled is readable by
+// abandoned run back. Deadlines that ran out in the slot are outcomes before it looks, also
+// where no executor is alive. On an error nothing is known, and what was pulled is readable by
 // the next Ask.
 func (q *Queue) Ask(ctx context.Context, pool string, slot int, r AskRequest) (AskReply, error) {
 	fail := func(err error) (AskReply, error) {
@@ -79,6 +80,9 @@ func (q *Queue) Ask(ctx context.Context, pool string, slot int, r AskRequest) (A
 		args = append(args, id.Number, fingerprintBytes(id.Fingerprint))
 	}
 	bytes, larger := r.Room.args()
+	if _, err := q.due(ctx, pool, slot); err != nil {
+		return fail(err)
+	}
 	cmds := q.scripts.run(ctx, q.rdb,
 		call{takeScript, key, []any{encodeRun(r.Run), "", bytes, 0, larger}},
 		call{askScript, key, args})
@@ -113,6 +117,22 @@ func (q *Queue) Ask(ctx context.Context, pool string, slot int, r AskRequest) (A
 	return out, nil
 }
 
+// redirectField is the field of a run record with the address that an Ask gave.
+const redirectField = "A"
+
+// Redirect returns the delivery address in force that an Ask gave for the run's outcomes;
+// nil means that each wave's own holds.
+func (q *Queue) Redirect(ctx context.Context, pool string, slot int, run string) ([]byte, error) {
+	address, err := q.rdb.HGet(ctx, q.keys.slot(pool, slot)+suffixRun+encodeRun(run), redirectField).Bytes()
+	switch {
+	case isNil(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read the delivery address of run %q in pool %q slot %d: %w", run, pool, slot, unavailable(err))
+	}
+	return address, nil
+}
+
 // Cancel asks for tasks to end. Waiting ones end as canceled at once; running ones have
 // their context canceled and are not retried; ended and unknown ones are left alone. The
 // outcomes are delivered as usual.
@@ -144,7 +164,8 @@ func (q *Queue) cancel(ctx context.Context, pool string, slot int, run string, t
 // Forget removes the record of a run that is closed, with outcomes that were taken. The
 // tasks that it left open are abandoned: waiting ones never start, running ones have
 // their contexts canceled, and all of it stays parked for 15 minutes for a run that asks
-// after all. Best effort: what is not forgotten expires after its retention.
+// after all. Repeated, it changes nothing. Best effort: what is not forgotten expires
+// after its retention.
 func (q *Queue) Forget(ctx context.Context, pool string, slot int, run string) error {
 	reply, err := q.scripts.one(ctx, q.rdb, forgetScript, q.keys.slot(pool, slot), encodeRun(run))
 	if err != nil {

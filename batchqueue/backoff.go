@@ -114,7 +114,7 @@ func judge(o TaskOptions, attempt int, e ending, random float64) verdict {
 		return final(RetryTimeout)
 	default:
 	}
-	if e.nonRetryable {
+	if e.nonRetryable || (e.kind == KindStartToClose && o.Retry.FinalStartToClose) || (e.kind == KindHeartbeat && o.Retry.FinalHeartbeat) {
 		return final(RetryNonRetryable)
 	}
 	if o.Retry.MaximumAttempts > 0 && attempt >= o.Retry.MaximumAttempts {

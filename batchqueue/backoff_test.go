@@ -37,6 +37,8 @@ func TestJudge(t *testing.T) {
 	limited.MaximumAttempts = 3
 	capped := second
 	capped.MaximumInterval = time.Second
+	final := second
+	final.FinalStartToClose, final.FinalHeartbeat = true, true
 	failed := ending{kind: KindFailed}
 	for _, c := range []struct {
 		name    string
@@ -69,6 +71,9 @@ func TestJudge(t *testing.T) {
 		{"start-to-close, the last attempt", TaskOptions{Retry: once}, 1, ending{kind: KindStartToClose}, 0, verdict{kind: KindStartToClose, retry: RetryMaximumAttempts}},
 		{"start-to-close with no time for another", TaskOptions{Retry: second, ScheduleToClose: 10 * time.Second}, 1, ending{kind: KindStartToClose, age: 10 * time.Second}, 0, verdict{kind: KindScheduleToClose, retry: RetryTimeout}},
 		{"heartbeat with no time for another", TaskOptions{Retry: second, ScheduleToClose: 10 * time.Second}, 1, ending{kind: KindHeartbeat, age: 10 * time.Second}, 0, verdict{kind: KindScheduleToClose, retry: RetryTimeout}},
+		{"start-to-close that is final", TaskOptions{Retry: final}, 1, ending{kind: KindStartToClose}, 0, verdict{kind: KindStartToClose, retry: RetryNonRetryable}},
+		{"heartbeat that is final", TaskOptions{Retry: final}, 1, ending{kind: KindHeartbeat}, 0, verdict{kind: KindHeartbeat, retry: RetryNonRetryable}},
+		{"failure where time-outs are final", TaskOptions{Retry: final}, 1, failed, 0, verdict{again: true, delay: time.Second, kind: KindFailed}},
 		{"schedule-to-close never", TaskOptions{Retry: second}, 1, ending{kind: KindScheduleToClose}, 0, verdict{kind: KindScheduleToClose, retry: RetryTimeout}},
 		{"schedule-to-start never", TaskOptions{Retry: second}, 1, ending{kind: KindScheduleToStart}, 0, verdict{kind: KindScheduleToStart, retry: RetryTimeout}},
 		{"poison never", TaskOptions{Retry: second}, 1, ending{kind: KindPoison}, 0, verdict{kind: KindPoison, retry: RetryNonRetryable}},

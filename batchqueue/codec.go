@@ -89,7 +89,24 @@ func appendOptions(b []byte, o TaskOptions) []byte {
 		b = binary.AppendUvarint(b, uint64(max(d, 0)))
 	}
 	b = binary.AppendUvarint(b, uint64(max(o.Retry.MaximumAttempts, 0)))
+	b = binary.AppendUvarint(b, finalTimeouts(o.Retry))
 	return appendString(b, strconv.FormatFloat(o.Retry.BackoffCoefficient, 'g', -1, 64))
+}
+
+// Time-outs that are not retried, as bits.
+const (
+	finalStartToClose = 1 << iota
+	finalHeartbeat
+)
+
+func finalTimeouts(p RetryPolicy) (bits uint64) {
+	if p.FinalStartToClose {
+		bits |= finalStartToClose
+	}
+	if p.FinalHeartbeat {
+		bits |= finalHeartbeat
+	}
+	return bits
 }
 
 // encodeOutcome is an outcome's body: the kind, then the rest. Its number and
@@ -145,12 +162,10 @@ func decodeOutcome(element string) (Outcome, error) {
 type metadata struct {
 	attempt, losses, alone int
 	scheduledMS            int64
-	scheduleToStartMS      int64
-	closeAtMS              int64
 }
 
 func (m metadata) String() string {
-	return fmt.Sprintf("%d:%d:%d:%d:%d:%d", m.attempt, m.losses, m.alone, m.scheduledMS, m.scheduleToStartMS, m.closeAtMS)
+	return fmt.Sprintf("%d:%d:%d:%d", m.attempt, m.losses, m.alone, m.scheduledMS)
 }
 
 func parseMetadata(s string) (metadata, error) {
@@ -158,7 +173,7 @@ func parseMetadata(s string) (metadata, error) {
 	if s == "" {
 		return m, nil
 	}
-	_, err := fmt.Sscanf(s, "%d:%d:%d:%d:%d:%d", &m.attempt, &m.losses, &m.alone, &m.scheduledMS, &m.scheduleToStartMS, &m.closeAtMS)
+	_, err := fmt.Sscanf(s, "%d:%d:%d:%d", &m.attempt, &m.losses, &m.alone, &m.scheduledMS)
 	if err != nil {
 		return m, fmt.Errorf("metadata %q: %w", s, ErrInvalid)
 	}
@@ -209,6 +224,8 @@ func (r *reader) options() TaskOptions {
 	}
 	o.Retry.InitialInterval, o.Retry.MaximumInterval = r.duration(), r.duration()
 	o.Retry.MaximumAttempts = int(r.uvarint())
+	final := r.uvarint()
+	o.Retry.FinalStartToClose, o.Retry.FinalHeartbeat = final&finalStartToClose != 0, final&finalHeartbeat != 0
 	f, err := strconv.ParseFloat(string(r.string()), 64)
 	if err != nil {
 		r.fail()

@@ -25,7 +25,8 @@ func TestStoredFormatsRoundTrip(t *testing.T) {
 				ScheduleToStart: duration.Draw(t, "a"), ScheduleToClose: duration.Draw(t, "b"),
 				StartToClose: duration.Draw(t, "c"), Heartbeat: duration.Draw(t, "d"),
 				Retry: RetryPolicy{InitialInterval: duration.Draw(t, "e"), BackoffCoefficient: rapid.Float64Range(1, 100).Draw(t, "f"),
-					MaximumInterval: duration.Draw(t, "g"), MaximumAttempts: rapid.IntRange(0, 100).Draw(t, "h")},
+					MaximumInterval: duration.Draw(t, "g"), MaximumAttempts: rapid.IntRange(0, 100).Draw(t, "h"),
+					FinalStartToClose: rapid.Bool().Draw(t, "i"), FinalHeartbeat: rapid.Bool().Draw(t, "j")},
 			})
 		}
 		back, err := decodeCommon(encodeCommon(c))

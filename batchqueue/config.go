@@ -35,9 +35,10 @@ type PoolConfig struct {
 	Slots int `json:"slots"`
 	// Paused stops claiming. Handlers that run go on, enqueues are accepted.
 	Paused bool `json:"paused,omitempty"`
-	// Concurrency overrides each executor's; 0 keeps theirs.
+	// Concurrency overrides each executor's, up to the Budget it was given; 0 keeps theirs.
 	Concurrency int `json:"concurrency,omitempty"`
-	// RatePerSecond limits starts over the whole pool; 0 means no limit.
+	// RatePerSecond limits starts over the whole pool; 0 means what the executors were
+	// given as ExecutorOptions.PoolRatePerSecond, no limit without.
 	RatePerSecond float64 `json:"ratePerSecond,omitempty"`
 	// OutboxLimit is how many undelivered outcomes a slot may hold before claiming
 	// pauses; 0 means 200,000.
@@ -87,7 +88,7 @@ func (c PoolConfig) validate() error {
 	case c.Concurrency < 0:
 		return fmt.Errorf("PoolConfig.Concurrency is %d, give 0 (each executor's own) or more: %w", c.Concurrency, ErrInvalid)
 	case c.RatePerSecond < 0:
-		return fmt.Errorf("PoolConfig.RatePerSecond is %v, give 0 (no limit) or more: %w", c.RatePerSecond, ErrInvalid)
+		return fmt.Errorf("PoolConfig.RatePerSecond is %v, give 0 (the executors' own) or more: %w", c.RatePerSecond, ErrInvalid)
 	case c.OutboxLimit < 0:
 		return fmt.Errorf("PoolConfig.OutboxLimit is %d, give 0 (%d) or more: %w", c.OutboxLimit, defaultOutboxLimit, ErrInvalid)
 	}

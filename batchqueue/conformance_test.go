@@ -3,6 +3,7 @@ package batchqueue
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -157,6 +158,40 @@ func (b *bench) dueUntil(what string, condition func() bool) {
 	})
 }
 
+// dueSet lists what the slot waits for, by kind and number or chunk, windows and purges
+// aside.
+func (b *bench) dueSet() []string {
+	b.Helper()
+	members, err := b.q.rdb.ZRange(b.ctx, b.q.keys.slot(b.pool, 0)+suffixDue, 0, -1).Result()
+	require.NoError(b, err)
+	out := []string{}
+	for _, m := range members {
+		if kind, rest := m[:1], m[1:]; kind != "t" && kind != "p" {
+			out = append(out, kind+rest[strings.LastIndexByte(rest, '/')+1:])
+		}
+	}
+	return out
+}
+
+// allDue makes everything in the due set due, and does it.
+func (b *bench) allDue() {
+	b.Helper()
+	key := b.q.keys.slot(b.pool, 0) + suffixDue
+	members, err := b.q.rdb.ZRange(b.ctx, key, 0, -1).Result()
+	require.NoError(b, err)
+	for _, m := range members {
+		require.NoError(b, b.q.rdb.ZAdd(b.ctx, key, redis.Z{Score: 1, Member: m}).Err())
+	}
+	b.due()
+}
+
+func (b *bench) ack() {
+	b.Helper()
+	for _, batch := range b.batches() {
+		require.NoError(b, b.q.acked(b.ctx, batch))
+	}
+}
+
 func numbers(ds []*Delivery) (out []uint64) {
 	for _, d := range ds {
 		out = append(out, d.Number)
@@ -309,8 +344,30 @@ var conformance = []struct {
 		require.Equal(b, "l", b.settle(again(stalled, 0)), "late failure")
 		require.Equal(b, "l", b.settle(release(stalled)), "late release")
 		require.Equal(b, "s", b.settle(done(second)))
-		require.Equal(b, "l", b.settle(done(second)), "twice")
+		require.Equal(b, "l", b.settle(done(stalled)), "late after the end")
 		require.Len(b, b.batches()[0].Outcomes, 1)
+	}},
+	{"a settlement that is sent again answers the same", func(b *bench) {
+		b.enqueue(task(1), task(2), task(3))
+		d := b.claim(3)
+		require.NoError(b, b.q.Cancel(b.ctx, b.pool, 0, run, []Identity{{3, 103}}))
+		for range 2 {
+			require.Equal(b, "ssc", b.settle(done(d[0]), again(d[1], time.Hour), again(d[2], 0)))
+		}
+		b.ack()
+		require.Equal(b, "ssc", b.settle(done(d[0]), again(d[1], time.Hour), release(d[2])), "delivered")
+		require.EqualValues(b, 1, b.stats().Retried)
+		require.EqualValues(b, 2, b.stats().Finished)
+	}},
+	{"what the Reclaimer settled is a loss to who had it", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		d := b.claim(2)
+		require.NoError(b, b.q.dropLease(b.ctx, b.pool, 0, "e1"))
+		ended, retried := done(d[0]), again(d[1], time.Hour)
+		ended.lostBy, retried.lostBy = "e1", "e1"
+		require.Equal(b, "ss", b.settle(ended, retried))
+		require.Equal(b, "ll", b.settle(done(d[0]), again(d[1], time.Hour)))
+		require.Equal(b, "ll", b.settle(ended, retried))
 	}},
 	{"a lease that is back protects its claims", func(b *bench) {
 		b.enqueue(task(1))
@@ -323,7 +380,8 @@ var conformance = []struct {
 	{"a mixed batch settles each on its own", func(b *bench) {
 		b.enqueue(task(1), task(2), task(3))
 		d := b.claim(3)
-		b.settle(done(d[0]))
+		b.settle(release(d[0]))
+		b.claimAs("e2", 1)
 		require.Equal(b, "lss", b.settle(done(d[0]), done(d[1]), again(d[2], time.Hour)))
 		require.EqualValues(b, 1, b.stats().Delayed)
 		require.Positive(b, b.due())
@@ -472,6 +530,31 @@ var conformance = []struct {
 		require.EqualValues(b, -1, min(b.due(), -1))
 		require.Empty(b, b.claim(10))
 	}},
+	{"a closed run's parked tasks stay for their time, then nothing is left", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
+		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run), "nothing is open now, but it may come back")
+		require.Equal(b, []AnswerState{AnswerQueued}, states(b.ask(task(1)).Answers))
+		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
+		due := b.q.keys.slot(b.pool, 0) + suffixDue
+		require.NoError(b, b.q.rdb.ZAdd(b.ctx, due, redis.Z{Member: "p" + encodeRun(run)}).Err())
+		b.due()
+		require.Zero(b, b.stats().Delayed)
+		keys, err := b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"*"+encodeRun(run)+"*").Result()
+		require.NoError(b, err)
+		require.Empty(b, keys)
+	}},
+	{"an ask's address holds for the run", func(b *bench) {
+		b.enqueue(task(1))
+		address, err := b.q.Redirect(b.ctx, b.pool, 0, run)
+		require.NoError(b, err)
+		require.Nil(b, address)
+		_, err = b.q.Ask(b.ctx, b.pool, 0, AskRequest{Run: run, Redirect: []byte("new address")})
+		require.NoError(b, err)
+		address, err = b.q.Redirect(b.ctx, b.pool, 0, run)
+		require.NoError(b, err)
+		require.Equal(b, "new address", string(address))
+	}},
 	{"a taken outcome is answered again when its workflow task was lost", func(b *bench) {
 		b.enqueueWave(Wave{ID: 1, Tasks: []Task{task(1)}, Window: time.Minute})
 		b.settle(done(b.claim(1)[0]))
@@ -557,6 +640,71 @@ var conformance = []struct {
 		none, err := b.q.Tasks(b.ctx, b.pool, "no such run")
 		require.NoError(b, err)
 		require.Empty(b, none)
+	}},
+	{"status says how each task ended, also once that was delivered", func(b *bench) {
+		short := task(4)
+		short.Type, short.Options.ScheduleToStart = "B", time.Millisecond
+		b.enqueue(task(1), task(2), task(3), short, task(5), task(6))
+		d := b.claim(4)
+		failed := done(d[1])
+		failed.outcome.Kind = KindFailed
+		b.settle(done(d[0]), failed)
+		require.NoError(b, b.q.Cancel(b.ctx, b.pool, 0, run, []Identity{{6, 106}}))
+		require.NoError(b, b.q.Discard(b.ctx, b.pool, 0, run, []Identity{{5, 105}}))
+		b.dueUntil("a task ran out", func() bool { return b.stats().Outbox == 4 })
+		for _, state := range []TaskState{StateFinished, StateAcknowledged} {
+			for n, kind := range map[uint64]Kind{1: KindCompleted, 2: KindFailed, 4: KindScheduleToStart, 6: KindCanceled} {
+				s, err := b.q.Status(b.ctx, b.pool, run, n)
+				require.NoError(b, err)
+				require.Equal(b, state, s.State, n)
+				require.Equal(b, kind, s.Kind, n)
+				require.Equal(b, n == 4, s.Type == "B")
+			}
+			for _, n := range []uint64{3, 5} {
+				s, err := b.q.Status(b.ctx, b.pool, run, n)
+				require.NoError(b, err)
+				require.Zero(b, s.Kind, n)
+			}
+			for _, batch := range b.batches() {
+				require.NoError(b, b.q.acked(b.ctx, batch))
+			}
+		}
+	}},
+	{"runs with open tasks are listed", func(b *bench) {
+		wide := make([]Task, 0, 1200)
+		for n := uint64(1); n <= 1200; n++ {
+			wide = append(wide, task(n))
+		}
+		other := task(1)
+		other.Type = "B"
+		b.enqueueWave(Wave{Run: "wide", Tasks: wide})
+		b.enqueueWave(Wave{Run: "b.other/type", Tasks: []Task{other}})
+		b.enqueueWave(Wave{Run: "delayed", Tasks: []Task{task(1)}})
+		b.enqueueWave(Wave{Run: "ended", Tasks: []Task{task(1)}})
+		for _, d := range b.claim(1300) {
+			switch d.Run {
+			case "delayed":
+				b.settle(again(d, time.Hour))
+			case "ended":
+				b.settle(done(d))
+			}
+		}
+		runs, err := b.q.Runs(b.ctx, b.pool)
+		require.NoError(b, err)
+		require.ElementsMatch(b, []string{"wide", "b.other/type", "delayed"}, runs, "claimed ones count")
+		none, err := b.q.Runs(b.ctx, "no such pool")
+		require.NoError(b, err)
+		require.Empty(b, none)
+	}},
+	{"batches count what delivery adds to outcomes", func(b *bench) {
+		b.enqueueWave(Wave{Tasks: []Task{task(1), task(2), task(3)}, OutcomeOverhead: batchBytes/2 - 100})
+		for _, d := range b.claim(3) {
+			b.settle(done(d))
+		}
+		first := b.batches()[0]
+		require.Equal(b, []uint64{1, 2}, outcomeNumbers(first.Outcomes))
+		require.NoError(b, b.q.acked(b.ctx, first))
+		require.Equal(b, []uint64{3}, outcomeNumbers(b.batches()[0].Outcomes))
 	}},
 	{"discarded tasks have no outcome", func(b *bench) {
 		b.enqueue(task(1), task(2))
@@ -664,6 +812,14 @@ var conformance = []struct {
 		require.Equal(b, []AnswerState{AnswerNotHere}, states(b.ask(other).Answers))
 		require.Empty(b, b.batches(), "what was pulled is not pushed")
 	}},
+	{"ask: deadlines hold without anybody who moves what is due", func(b *bench) {
+		t1 := task(1)
+		t1.Options.ScheduleToStart = 20 * time.Millisecond
+		b.enqueue(t1)
+		var r AskReply
+		require.Eventually(b, func() bool { r = b.ask(t1); return len(r.Taken) > 0 }, 5*time.Second, 5*time.Millisecond)
+		require.Equal(b, KindScheduleToStart, r.Taken[0].Kind)
+	}},
 	{"ask after delivery: not here", func(b *bench) {
 		b.enqueue(task(1))
 		b.settle(done(b.claim(1)[0]))
@@ -702,6 +858,54 @@ var conformance = []struct {
 		b.settle(done(back[0]))
 		require.Equal(b, "new address", string(b.batches()[0].Redirect))
 	}},
+	{"parked tasks are given up in time, whatever becomes of their run", func(b *bench) {
+		for _, revive := range []bool{false, true} {
+			b.enqueue(task(1), task(2), task(3))
+			b.settle(again(b.claim(1)[0], time.Hour))
+			require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
+			require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run), "and may be forgotten again")
+			require.Equal(b, []string{"d1", "d2", "d3"}, b.dueSet())
+			if revive {
+				b.ask(task(3))
+				require.Equal(b, []string{"d1", "d2"}, b.dueSet())
+				b.settle(done(b.claim(1)[0]))
+				b.ack()
+			}
+			b.allDue()
+			require.Zero(b, b.stats().Delayed)
+			require.Empty(b, b.dueSet())
+			require.Empty(b, b.claim(10))
+			if revive {
+				require.Equal(b, []AnswerState{AnswerNotHere}, states(b.ask(task(1)).Answers))
+				require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
+			}
+			keys, err := b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+"*").Result()
+			require.NoError(b, err)
+			require.Empty(b, keys)
+		}
+	}},
+	{"a run that is wanted again by a dispatch has its retention", func(b *bench) {
+		b.enqueue(task(1))
+		b.settle(done(b.claim(1)[0]))
+		b.ack()
+		require.NoError(b, b.q.abandon(b.ctx, &Batch{Pool: b.pool, Run: run}))
+		b.enqueue(task(1))
+		require.Empty(b, b.claim(1), "the signal is on its way")
+		ttl, err := b.q.rdb.PTTL(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+encodeRun(run)).Result()
+		require.NoError(b, err)
+		require.Positive(b, ttl)
+	}},
+	{"an early call supersedes once", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		early := task(1)
+		early.Fingerprint, early.Early = 999, true
+		b.enqueue(early)
+		b.enqueue(early)
+		open, err := b.q.rdb.HGet(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+encodeRun(run), "o").Int()
+		require.NoError(b, err)
+		require.Equal(b, 1, open)
+		require.Equal(b, []uint64{2}, numbers(b.claim(10)))
+	}},
 	{"waiting deadlines", func(b *bench) {
 		start, closing, claimed := task(1), task(2), task(3)
 		start.Options.ScheduleToStart = 20 * time.Millisecond
@@ -718,6 +922,146 @@ var conformance = []struct {
 		require.Equal(b, map[uint64]Kind{1: KindScheduleToStart, 2: KindScheduleToClose}, kinds)
 		require.Empty(b, b.claim(10))
 		require.Equal(b, "s", b.settle(done(d)), "a claimed task's time is its executor's")
+	}},
+	{"of two deadlines at one time ScheduleToStart is reported", func(b *bench) {
+		t1 := task(1)
+		t1.Options.ScheduleToStart, t1.Options.ScheduleToClose = 20*time.Millisecond, 20*time.Millisecond
+		b.enqueue(t1)
+		b.dueUntil("it ran out", func() bool { return b.stats().Outbox == 1 })
+		require.Equal(b, KindScheduleToStart, b.batches()[0].Outcomes[0].Kind)
+	}},
+	{"deadlines of a run leave with its last open task", func(b *bench) {
+		limited := func(numbers ...uint64) (out []Task) {
+			for _, n := range numbers {
+				t := task(n)
+				t.Options.ScheduleToStart, t.Options.ScheduleToClose = time.Hour, 2*time.Hour
+				out = append(out, t)
+			}
+			return out
+		}
+		for how, end := range map[string]func(tasks []Task){
+			"acknowledged": func([]Task) {
+				for _, d := range b.claim(10) {
+					b.settle(done(d))
+				}
+				b.ack()
+			},
+			"taken": func(tasks []Task) {
+				for _, d := range b.claim(10) {
+					b.settle(done(d))
+				}
+				b.ask(tasks...)
+			},
+			"canceled": func(tasks []Task) {
+				require.NoError(b, b.q.CancelAll(b.ctx, b.pool, run))
+				b.ask(tasks...)
+			},
+			"discarded": func(tasks []Task) {
+				for _, t := range tasks {
+					require.NoError(b, b.q.Discard(b.ctx, b.pool, 0, run, []Identity{{t.Number, t.Fingerprint}}))
+				}
+			},
+			"closed": func([]Task) { require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run)) },
+			"retried, then acknowledged": func([]Task) {
+				for _, d := range b.claim(10) {
+					b.settle(again(d, 0))
+				}
+				b.dueUntil("both are due", func() bool { return b.stats().Depth() == 2 })
+				require.Equal(b, []string{"w0", "w1"}, b.dueSet(), "no member more for a retry")
+				for _, d := range b.claim(10) {
+					b.settle(done(d))
+				}
+				b.ack()
+			},
+			"superseded, then acknowledged": func(tasks []Task) {
+				for i := range tasks {
+					tasks[i].Fingerprint++
+				}
+				b.enqueue(tasks...)
+				require.Equal(b, []string{"w0", "w1"}, b.dueSet())
+				for _, d := range b.claim(10) {
+					b.settle(done(d))
+				}
+				b.ack()
+			},
+		} {
+			tasks := limited(32, 33)
+			b.enqueueWave(Wave{ID: 1, Again: true, Tasks: tasks})
+			b.enqueueWave(Wave{ID: 1, Again: true, Tasks: tasks})
+			require.Equal(b, []string{"w0", "w1"}, b.dueSet(), how)
+			end(tasks)
+			for _, m := range b.dueSet() {
+				require.Equal(b, byte('d'), m[0], "%s: only what is parked until its purge: %s", how, m)
+			}
+			require.NoError(b, b.q.rdb.FlushDB(b.ctx).Err())
+		}
+	}},
+	{"deadlines below the watermark leave", func(b *bench) {
+		t1, t100 := task(1), task(100)
+		t1.Options.ScheduleToStart, t100.Options.ScheduleToStart = time.Hour, time.Hour
+		b.enqueue(t1)
+		b.enqueueWave(Wave{ID: 2, Tasks: []Task{t100}, HeldBelow: 100})
+		require.Equal(b, []string{"w3"}, b.dueSet())
+	}},
+	{"a deadline is not that of the task before under its number", func(b *bench) {
+		short, long := task(1), task(1)
+		short.Options.ScheduleToClose = time.Millisecond
+		long.Options.ScheduleToClose, long.Fingerprint = time.Hour, 999
+		b.enqueue(short)
+		b.enqueue(long)
+		b.dueUntil("the short one's time is over", func() bool { return b.due() > time.Minute })
+		require.Equal(b, []uint64{1}, numbers(b.claim(10)))
+	}},
+	{"each task of a chunk has its own deadline", func(b *bench) {
+		var tasks []Task
+		for n := uint64(1); n <= 3; n++ {
+			t := task(n)
+			t.Options.ScheduleToClose = []time.Duration{60, 1, 120}[n-1] * time.Millisecond
+			tasks = append(tasks, t)
+		}
+		b.enqueue(tasks...)
+		b.dueUntil("all ran out", func() bool { return b.stats().Outbox == 3 })
+		require.Equal(b, []uint64{2, 1, 3}, outcomeNumbers(b.batches()[0].Outcomes))
+	}},
+	{"parked tasks below the watermark are given up", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
+		b.enqueueWave(Wave{ID: 100, Tasks: []Task{task(100)}, HeldBelow: 100})
+		require.Empty(b, b.dueSet())
+		require.Zero(b, b.stats().Delayed)
+	}},
+	{"a wide wave runs out in pages", func(b *bench) {
+		tasks := make([]Task, 1000)
+		for i := range tasks {
+			tasks[i] = task(uint64(i + 1))
+			tasks[i].Options.ScheduleToStart = time.Millisecond
+		}
+		b.enqueue(tasks...)
+		b.dueUntil("all ran out", func() bool { return b.stats().Outbox == 1000 })
+		require.Empty(b, b.dueSet())
+		require.Empty(b, b.claim(10))
+	}},
+	{"a suspect runs out like any other", func(b *bench) {
+		t1 := task(1)
+		t1.Options.ScheduleToStart = 20 * time.Millisecond
+		b.enqueue(t1)
+		s := again(b.claim(1)[0], 0)
+		s.losses = 3
+		b.settle(s)
+		b.dueUntil("it ran out", func() bool { return b.stats().Outbox == 1 })
+		o := b.batches()[0].Outcomes[0]
+		require.Equal(b, KindScheduleToStart, o.Kind)
+		require.Equal(b, 1, o.Attempt)
+		require.Equal(b, "why", string(o.LastFailure))
+	}},
+	{"a task that comes back from parking has its deadline", func(b *bench) {
+		t1 := task(1)
+		t1.Options.ScheduleToStart = 20 * time.Millisecond
+		b.enqueue(t1)
+		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
+		b.ask(t1)
+		b.dueUntil("it ran out", func() bool { return b.stats().Outbox == 1 })
+		require.Equal(b, KindScheduleToStart, b.batches()[0].Outcomes[0].Kind)
 	}},
 	{"a released task has its deadlines again", func(b *bench) {
 		t1 := task(1)
@@ -799,6 +1143,21 @@ var conformance = []struct {
 		require.NoError(b, err)
 		require.Empty(b, got, "only one's own")
 	}},
+	{"a lost claim says how long it was held, not how long its task waited", func(b *bench) {
+		enqueued := time.Now()
+		b.enqueue(task(1))
+		s := again(b.claim(1)[0], 0)
+		s.losses = 4
+		b.settle(s)
+		b.dueUntil("the suspect has waited", func() bool { return time.Since(enqueued) > 100*time.Millisecond && b.stats().Depth() == 1 })
+		claimed := time.Now()
+		require.Len(b, b.claimAs("dead", 1), 1)
+		require.NoError(b, b.q.dropLease(b.ctx, b.pool, 0, "dead"))
+		claims, _, err := b.q.lost(b.ctx, b.pool, 0, 10)
+		require.NoError(b, err)
+		require.Len(b, claims, 1)
+		require.LessOrEqual(b, claims[0].held, time.Since(claimed)+time.Millisecond)
+	}},
 	{"lost claims are paged and keep their heartbeats", func(b *bench) {
 		var tasks []Task
 		for n := uint64(1); n <= 25; n++ {
@@ -829,6 +1188,27 @@ var conformance = []struct {
 		}
 		require.Equal(b, 25, seen)
 		require.Len(b, b.claimAs("e2", 100), 25)
+	}},
+	{"a heartbeat without details takes back those of the attempt before", func(b *bench) {
+		b.enqueue(task(1))
+		s := again(b.claim(1)[0], 0)
+		s.heartbeat = []byte("half")
+		b.settle(s)
+		var d *Delivery
+		b.dueUntil("it is due again", func() bool {
+			if claims := b.claimAs("dead", 1); len(claims) == 1 {
+				d = claims[0]
+			}
+			return d != nil
+		})
+		require.Equal(b, "half", string(d.Heartbeat))
+		_, err := b.q.extend(b.ctx, b.pool, []int{0}, "dead", time.Minute, map[claimRef][]byte{d.ref(): nil})
+		require.NoError(b, err)
+		require.NoError(b, b.q.dropLease(b.ctx, b.pool, 0, "dead"))
+		claims, _, err := b.q.lost(b.ctx, b.pool, 0, 10)
+		require.NoError(b, err)
+		require.Len(b, claims, 1)
+		require.Nil(b, claims[0].delivery.Heartbeat)
 	}},
 	{"a wide wave in many chunks, trimmed below the watermark", func(b *bench) {
 		const width = 2500
@@ -924,6 +1304,53 @@ var conformance = []struct {
 		got, err = b.q.presences(b.ctx, b.pool)
 		require.NoError(b, err)
 		require.Empty(b, got)
+	}},
+	{"permits count for as long as their executor says so", func(b *bench) {
+		say := func(executor string, permits int, ttl time.Duration) {
+			require.NoError(b, b.q.homePermits(b.ctx, b.pool, []int{0}, executor, permits, ttl))
+		}
+		bells := b.q.rdb.Subscribe(b.ctx, b.q.keys.poolBell(b.pool), b.q.keys.slotBell(b.pool, 0))
+		defer func() { _ = bells.Close() }()
+		for range 2 {
+			_, err := bells.Receive(b.ctx)
+			require.NoError(b, err)
+		}
+		next := uint64(0)
+		rings := func(depth int) []string {
+			var tasks []Task
+			for range depth {
+				next++
+				tasks = append(tasks, task(next))
+			}
+			b.enqueue(tasks...)
+			for _, d := range b.claim(depth) {
+				b.settle(done(d))
+			}
+			// the end of what this enqueue rang
+			require.NoError(b, b.q.rdb.Publish(b.ctx, b.q.keys.slotBell(b.pool, 0), "end").Err())
+			var out []string
+			for {
+				m, err := bells.ReceiveMessage(b.ctx)
+				require.NoError(b, err)
+				switch {
+				case m.Payload == "end":
+					return out
+				case m.Channel == b.q.keys.poolBell(b.pool):
+					out = append(out, m.Payload)
+				}
+			}
+		}
+		say("stays", 2, time.Minute)
+		say("leaves", 100, time.Minute)
+		require.Empty(b, rings(50))
+		say("leaves", 0, 0)
+		require.Equal(b, []string{"0"}, rings(50))
+		say("dies", 100, 50*time.Millisecond)
+		redistest.Eventually(b, 10*time.Second, "the dead one's permits do not count", func() bool { return len(rings(3)) == 1 })
+		say("stays", 2, time.Minute)
+		left, err := b.q.rdb.HKeys(b.ctx, b.q.keys.slot(b.pool, 0)+suffixPermits).Result()
+		require.NoError(b, err)
+		require.Equal(b, []string{"stays"}, left)
 	}},
 	{"a rate is shared", func(b *bench) {
 		granted := 0

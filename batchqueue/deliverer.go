@@ -29,7 +29,6 @@ type deliverer struct {
 	idle    time.Duration // look again after this without being called
 
 	wake      chan struct{} // look for outcomes now
-	landed    chan struct{} // a sending ended
 	delivered func(b *Batch, took time.Duration, err error)
 	failed    func(error)
 
@@ -43,14 +42,10 @@ type deliverer struct {
 func (d *deliverer) run(ctx, sending context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	retry := backoff{first: retryFirst, most: retryMost}
-	for {
+	repeat(ctx, d.wake, d.idle, d.failed, func() (time.Duration, error) {
 		room := sendings - d.inFlight()
 		if room == 0 {
-			if !waitFor(ctx, d.landed, d.idle) {
-				return
-			}
-			continue
+			return -1, nil // the next that lands wakes
 		}
 		batches, wait, err := d.store.batches(ctx, d.pool, d.slot, room)
 		for _, b := range batches {
@@ -59,22 +54,8 @@ func (d *deliverer) run(ctx, sending context.Context) {
 				wg.Go(func() { d.send(sending, b) })
 			}
 		}
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			d.failed(err)
-			wait = retry.next()
-		case wait < 0 || wait > d.idle:
-			wait = d.idle // a bell may have been missed
-			retry.reset()
-		default:
-			retry.reset()
-		}
-		if !waitFor(ctx, d.wake, wait) {
-			return
-		}
-	}
+		return wait, err
+	})
 }
 
 func (d *deliverer) inFlight() int {
@@ -95,9 +76,11 @@ func (d *deliverer) takeOff(run string) bool {
 
 func (d *deliverer) land(run string) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.flying) == sendings {
+		wake(d.wake)
+	}
 	delete(d.flying, run)
-	d.mu.Unlock()
-	wake(d.landed)
 }
 
 // send sends one batch and records what became of it.

@@ -81,6 +81,15 @@ receiver has acknowledged; a re-send is therefore equal to the byte, and so is i
 While a window is open the Deliverer leaves the run alone and CloseWindow takes from the
 back of the box, so the two never touch the same outcome.
 
+# Heirs
+
+Pools may form a family: pools of several parties whose tasks any of them may run (the
+builds of one program, one after the other). Whoever has reason to run tasks of the
+family says so (Inherit), and who spoke last is the heir. It may run executors, marked as
+such, for pools of the family that have not been attended by executors of their own for
+two leases. The queue keeps the record and the presences; pools do not change hands,
+tasks do not move, and the state machine knows nothing of it.
+
 # Who does what
 
 	script     transition                                   caller
@@ -95,7 +104,7 @@ back of the box, so the two never touch the same outcome.
 	acked      f -> a                                        Deliverer
 	abandon    q waiting, d -> z                             Deliverer
 	lost       reads claims without lease                    Reclaimer
-	extend, audit, adopt, lead, resign, stats, tasks, forget, redrive, rate
+	extend, audit, adopt, lead, resign, permits, stats, tasks, forget, redrive, rate
 
 Each is one file in lua/, with its guarantee, keys, arguments and replies in the header.
 
@@ -105,7 +114,7 @@ Each is one file in lua/, with its guarantee, keys, arguments and replies in the
 	executor, after the handler returned   the same: the result was not recorded yet
 	executor, after settle                 nothing: the outcome is in the box
 	reply of a claim lost                  the next audit adopts the claim
-	reply of a settle lost                 the repeated settle says "lost"; the outcome stands
+	reply of a settle lost                 the repeated settle changes nothing and says the same
 	Deliverer, before the signal           the next leader sends the same batch
 	Deliverer, after the signal            the next leader sends it again, equal and with
 	                                       the same ID: the receiver drops it
@@ -116,29 +125,31 @@ Each is one file in lua/, with its guarantee, keys, arguments and replies in the
 # Keys
 
 All names are built in keys.go. <slot> is slipstream:{<namespace>/<pool>/<slot>}: and
-<pool> slipstream:{<namespace>/<pool>}:.
+<pool> slipstream:{<namespace>/<pool>}:, <family> likewise.
 
 	<slot>ready:<type>      stream of enqueued tasks          lives with the slot
 	<slot>front:<type>      stream of tasks that come again   lives with the slot
-	<slot>suspect:<type>    stream claimed suspects pass      lives with the slot
-	<slot>suspects:<l>:<type>  list of suspects of a level    until claimed
+	<slot>suspect:<l>:<type>  stream of suspects of a level   lives with the slot
 	<slot>run:<run>         hash, the run record              retention after its last task
 	<slot>box:<run>         list of outcomes                  until acknowledged or taken
 	<slot>taken:<run>       hash of outcomes taken            retention
 	<slot>closed:<run>:<wave>  closing answer                 1 min
-	<slot>due               sorted set of what is due         until due
+	<slot>due               sorted set of what is due         until due, or its tasks ended
 	<slot>delayed           hash of delayed and parked tasks  until due; parked 15 min
 	<slot>deliverable       sorted set of runs with outcomes  until delivered
 	<slot>leases            sorted set executor -> expiry     one lease
 	<slot>cancels, heartbeats  hashes by claim                until settled
-	<slot>permits           hash of the home executors        refreshed by them
+	<slot>permits           hash of the home executors        one lease, refreshed by them
 	<slot>deliverer         the leader                        one lease
 	<slot>counters, types   exact counts, known types         live with the slot
 	<slot>dead              stream of dead letters            10,000 at most
 	<pool>config            configuration, versioned          for ever
 	<pool>announced         types that workers announced      24 h
+	<pool>enlisted          who belongs to the pool           as long as it says
 	<pool>executors, executor:<id>  who is there              24 h, one lease
 	<pool>rate              the pool's token bucket           1 min
+	<family>heir            the party that spoke last         15 min
+	<family>inherited       pools that parties spoke for      15 min
 
 # Deliberately not done
 

@@ -22,8 +22,10 @@ const (
 	// MaxTaskBytes is the largest payload of a task.
 	MaxTaskBytes = 16 << 20
 	maxNameBytes = 1000
-	// minRetention is the least time that a run's record outlives its last task.
-	minRetention = 2 * time.Minute
+	// How long a run's record outlives its last task, if the wave does not say, and at
+	// least.
+	defaultRetention = 2 * time.Minute
+	minRetention     = 10 * time.Second
 )
 
 // Enqueued is the answer to an Enqueue.
@@ -138,40 +140,47 @@ func (q *Queue) enqueueCall(pool string, slot int, w *Wave, from, to int) call {
 	if w.Window > 0 {
 		wave, window = strconv.FormatUint(w.ID, 10), milliseconds(w.Window)
 	}
+	retention := max(w.Retention, minRetention)
+	if w.Retention == 0 {
+		retention = defaultRetention
+	}
 	args := []any{
-		encodeRun(w.Run), w.HeldBelow, milliseconds(max(w.Retention, minRetention)), wave, window, w.Inbox,
+		encodeRun(w.Run), w.HeldBelow, milliseconds(retention), wave, window, w.Inbox,
 		string(digest[:8]), common, last, q.keys.poolBell(pool), slot, q.keys.executorBellPrefix(pool),
-		len(types),
+		w.OutcomeOverhead, len(types),
 	}
 	for _, t := range types {
 		args = append(args, t)
 	}
-	deadlines := waitingDeadlines(tasks)
-	args = append(args, len(deadlines)/4)
-	args = append(args, deadlines...)
+	limits := waitingLimits(tasks)
+	args = append(args, len(limits)/3)
+	args = append(args, limits...)
 	return call{enqueueScript, q.keys.slot(pool, slot), append(args, entries...)}
 }
 
-// waitingDeadlines gives (kind, ms, from, to) for stretches of neighbouring numbers with
-// equal limits: one entry in the due set serves them all.
-func waitingDeadlines(tasks []Task) []any {
+// waitingLimits gives (ms, from, to) for stretches of neighbouring numbers that may wait
+// equally long before something happens.
+func waitingLimits(tasks []Task) []any {
 	var out []any
 	for i := 0; i < len(tasks); {
-		j := i + 1
-		a := &tasks[i].Options
-		for j < len(tasks) && tasks[j].Number == tasks[j-1].Number+1 &&
-			tasks[j].Options.ScheduleToStart == a.ScheduleToStart && tasks[j].Options.ScheduleToClose == a.ScheduleToClose {
+		j, limit := i+1, tasks[i].Options.waitLimit()
+		for j < len(tasks) && tasks[j].Number == tasks[j-1].Number+1 && tasks[j].Options.waitLimit() == limit {
 			j++
 		}
-		if a.ScheduleToStart > 0 {
-			out = append(out, "s", milliseconds(a.ScheduleToStart), tasks[i].Number, tasks[j-1].Number)
-		}
-		if a.ScheduleToClose > 0 {
-			out = append(out, "c", milliseconds(a.ScheduleToClose), tasks[i].Number, tasks[j-1].Number)
+		if limit > 0 {
+			out = append(out, milliseconds(limit), tasks[i].Number, tasks[j-1].Number)
 		}
 		i = j
 	}
 	return out
+}
+
+// waitLimit is how long a new task may wait for an executor; 0 is no limit.
+func (o *TaskOptions) waitLimit() time.Duration {
+	if o.ScheduleToStart > 0 && o.ScheduleToClose > 0 {
+		return min(o.ScheduleToStart, o.ScheduleToClose)
+	}
+	return max(o.ScheduleToStart, o.ScheduleToClose)
 }
 
 func readAnswers(cmd *redis.Cmd, tasks []Task, answers []Answer) {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,11 +23,20 @@ type ExecutorOptions struct {
 	Worker string
 	// Types are the types the Handler takes; others are left in the queue.
 	Types []string
-	// Concurrency is how many handlers run at a time. Default 1,000. A concurrency in
-	// the pool's configuration wins.
+	// Budget is shared with other executors and with what else counts against the same
+	// limits. Default: a budget of the executor's own.
+	Budget *Budget
+	// Concurrency is how many handlers run at a time. Default: all permits of Budget,
+	// 1,000 without one. A concurrency in the pool's configuration wins; neither can
+	// exceed Budget.
 	Concurrency int
 	// Handler runs the tasks.
 	Handler Handler
+	// TimeoutFailure says what the next attempt, and a later outcome, know of an attempt
+	// that ended in KindStartToClose or KindHeartbeat: a LastFailure in the form that
+	// Handler gives failures. It is called from several goroutines. Default: they know the
+	// failure before it.
+	TimeoutFailure func(d *Delivery, kind Kind) []byte
 	// Deliver sends outcomes, for the slots that this executor leads.
 	Deliver DeliverFunc
 	// DrainTimeout is how long Stop lets handlers run on. Default 10 s.
@@ -34,8 +44,16 @@ type ExecutorOptions struct {
 	// ClaimBytes bounds the payload bytes that one claim brings; a larger task comes
 	// alone. Default 8 MiB.
 	ClaimBytes int
-	// RatePerSecond limits the starts of this executor. 0 means no limit.
+	// RatePerSecond limits the starts of this executor. 0 means no limit. With a Budget,
+	// give the rate to it instead.
 	RatePerSecond float64
+	// PoolRatePerSecond limits the starts of the whole pool, by a count in Redis, as long
+	// as the pool's configuration has no rate. Executors of a pool should agree on it:
+	// each one asks with its own. 0 means no limit.
+	PoolRatePerSecond float64
+	// Heir is true for an executor that serves the pool for others (see Inheritance): it
+	// does not make the pool an attended one.
+	Heir bool
 	// Observer is told what happens.
 	Observer Observer
 }
@@ -55,12 +73,18 @@ func (o ExecutorOptions) withDefaults() ExecutorOptions {
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = defaultConcurrency
+		if o.Budget != nil {
+			o.Concurrency = o.Budget.limit
+		}
 	}
 	if o.DrainTimeout == 0 {
 		o.DrainTimeout = defaultDrainTimeout
 	}
 	if o.ClaimBytes == 0 {
 		o.ClaimBytes = defaultClaimBytes
+	}
+	if o.TimeoutFailure == nil {
+		o.TimeoutFailure = func(d *Delivery, _ Kind) []byte { return d.LastFailure }
 	}
 	o.Types = slices.Compact(slices.Sorted(slices.Values(o.Types)))
 	o.Observer = o.Observer.withDefaults()
@@ -89,6 +113,10 @@ func (o ExecutorOptions) validate() error {
 		return fmt.Errorf("ExecutorOptions.ClaimBytes is %d: give a positive number of bytes, or 0 for %d: %w", o.ClaimBytes, defaultClaimBytes, ErrInvalid)
 	case !(o.RatePerSecond >= 0):
 		return fmt.Errorf("ExecutorOptions.RatePerSecond is %v: give a positive rate, or 0 for no limit: %w", o.RatePerSecond, ErrInvalid)
+	case o.RatePerSecond > 0 && o.Budget != nil:
+		return fmt.Errorf("ExecutorOptions.RatePerSecond is %v beside a Budget: give BudgetOptions.RatePerSecond instead: %w", o.RatePerSecond, ErrInvalid)
+	case !(o.PoolRatePerSecond >= 0):
+		return fmt.Errorf("ExecutorOptions.PoolRatePerSecond is %v: give a positive rate, or 0 for no limit: %w", o.PoolRatePerSecond, ErrInvalid)
 	}
 	return nil
 }
@@ -157,6 +185,7 @@ type Executor struct {
 
 	mu      sync.Mutex
 	started bool          // protected by mu
+	left    sync.Once     // Leave was called
 	stopped chan struct{} // protected by mu; nil until Stop, closed when it is done
 }
 
@@ -171,12 +200,15 @@ func newExecutor(b backend, o ExecutorOptions) (*Executor, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("batchqueue: %w", err)
 	}
+	if o.Budget == nil {
+		o.Budget = newBudget(math.MaxInt, o.RatePerSecond) // the pool's configuration may raise Concurrency
+	}
 	e := &Executor{backend: b, opts: o, pool: o.Pool, id: o.ID, obs: o.Observer, table: newTable()}
 	e.alarms = newAlarms(e.timeOut)
-	e.claimer = newClaimer(e.claimFrom)
+	e.claimer = newClaimer(o.Budget, e.claimFrom)
 	e.settler = newSettler(e.pool, e.store, e.log)
 	e.settler.settled, e.settler.failed = e.settled, e.fail
-	e.pace = &pace{own: o.RatePerSecond, reserve: func(ctx context.Context, perSecond float64, n int) (int, time.Duration, error) {
+	e.pace = &pace{bucket: o.Budget.bucket, reserve: func(ctx context.Context, perSecond float64, n int) (int, time.Duration, error) {
 		return e.store.reserveRate(ctx, e.pool, perSecond, n)
 	}}
 	e.bells = &bells{open: e.listen}
@@ -246,13 +278,25 @@ type counters struct {
 	running                                                     atomic.Int64
 }
 
+// Free is how many more tasks of a type the executor could start at once: permits that
+// neither handlers nor guests of its budget have. It is 0 for types that it does not
+// take, while tasks wait that it or another executor of the budget has seen and not
+// claimed, and while it claims nothing: paused, stopping, out of reach of Redis, held
+// back by a rate or by a full outbox. What it says is a moment's view, and others claim
+// too.
+func (e *Executor) Free(taskType string) int {
+	if _, takes := slices.BinarySearch(e.opts.Types, taskType); !takes {
+		return 0
+	}
+	return e.claimer.idle(int(e.stats.running.Load()))
+}
+
 // Stats may be called at any time.
 func (e *Executor) Stats() ExecutorStats {
-	limit, _ := e.claimer.permits()
 	homes, leads := e.house.slots()
 	c := &e.stats
 	return ExecutorStats{
-		Permits: limit, Running: int(c.running.Load()), Held: e.table.size(), Unsettled: e.settler.waiting(),
+		Permits: e.claimer.permits(), Running: int(c.running.Load()), Held: e.table.size(), Unsettled: e.settler.waiting(),
 		Homes: homes, Leads: leads,
 		Claimed: c.claimed.Load(), Adopted: c.adopted.Load(), Settled: c.settled.Load(), Retried: c.retried.Load(),
 		Released: c.released.Load(), Lost: c.lost.Load(), Dropped: c.dropped.Load(), Reclaimed: c.reclaimed.Load(),

@@ -15,10 +15,14 @@ const levelAlone = 2
 // for one that is no suspect.
 func suspectLevel(losses int) int { return min(losses-2, levelAlone) }
 
-// An executor that was asked to run a suspect alone stops claiming until its handlers
-// have returned. It gives up after aloneWaitFirst, works on for as long as it has
-// waited, and tries again with twice the patience, up to aloneWaitMost: half of one
-// executor's time at the worst.
+// Alone means that of the executors of one budget no other runs a handler: what takes a
+// process down takes all of them, and a suspect must not be counted for what another one
+// did. Guests run beside it, their callers cannot wait.
+//
+// Executors that were asked to run a suspect alone stop claiming until their handlers
+// have returned. They give up after aloneWaitFirst, work on for as long as they have
+// waited, and try again with twice the patience, up to aloneWaitMost: half of their time
+// at the worst.
 const (
 	aloneWaitFirst = 30 * time.Second
 	aloneWaitMost  = 10 * time.Minute
@@ -30,39 +34,31 @@ const idleAfter = 100 * time.Millisecond
 
 // aloneWait is the state of making room for a suspect that must run alone.
 type aloneWait struct {
-	running bool              // it runs: nothing else is claimed
-	slots   map[int]time.Time // where such suspects wait, from when on
-	since   time.Time         // when claiming stopped for it; zero: it has not
-	rest    time.Time         // no new try before
+	running bool                // it runs: nothing else is claimed
+	places  map[place]time.Time // where such suspects wait, from when on
+	since   time.Time           // when claiming stopped for it; zero: it has not
+	rest    time.Time           // no new try before
 	wait    time.Duration
 	timer   *time.Timer // pumps when the wait or the rest is over
 }
 
-// enterAlone is asked before a suspect that must run alone is started, with the permits
-// that its claim was granted. No means that something else runs or is on its way: the
-// suspect is to be released. After yes nothing is claimed until its handler returned.
-func (c *claimer) enterAlone(granted int) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.alone.running || c.used > granted {
-		return false
-	}
-	c.alone.running = true
-	return true
+// place is a slot of an executor.
+type place struct {
+	c    *claimer
+	slot int
 }
 
-// idled looks at one of the slots where a suspect may wait that must run alone: the
-// claims that were made there since were made while something else ran.
-func (c *claimer) idled() {
+// enterAlone is asked before a suspect that must run alone is started, with the permits
+// that its claim holds. No means that something else runs or is on its way: the suspect
+// is to be released. After yes nothing is claimed until its handler returned.
+func (c *claimer) enterAlone(permits int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for slot := range c.denied {
-		if c.used == 0 {
-			c.enqueue(slot)
-			c.pump()
-		}
-		return
+	if c.budget.alone.running || c.budget.claimed > permits {
+		return false
 	}
+	c.budget.alone.running = true
+	return true
 }
 
 // wantAlone tells that from at on a suspect waits in the slot which must run alone.
@@ -72,23 +68,26 @@ func (c *claimer) wantAlone(slot int, at time.Time) {
 	if !c.open {
 		return
 	}
-	c.alone.slots[slot] = at
-	c.pump()
+	c.budget.alone.places[place{c, slot}] = at
+	c.budget.pump()
 }
 
 // makeRoom stops claiming, for a while, when a suspect waits to run alone, and claims
 // it once nothing runs here. It returns whether claiming is stopped.
-func (c *claimer) makeRoom() bool {
-	a, now := &c.alone, time.Now()
+func (b *Budget) makeRoom() bool {
+	a, now := &b.alone, time.Now()
 	var first time.Time
-	wanted := -1
-	for slot, at := range a.slots {
+	var wanted place
+	for p, at := range a.places {
+		if p.c.limit == 0 {
+			continue // a paused pool
+		}
 		if first = earlier(first, at); first.Equal(at) {
-			wanted = slot
+			wanted = p
 		}
 	}
 	switch {
-	case wanted < 0:
+	case wanted.c == nil:
 		a.since, a.wait = time.Time{}, aloneWaitFirst
 		return false
 	case now.Before(first) || now.Before(a.rest):
@@ -104,14 +103,15 @@ func (c *claimer) makeRoom() bool {
 		a.wait = min(2*a.wait, aloneWaitMost)
 		return false
 	}
-	s := c.slot(wanted)
-	if c.used > 0 || c.limit == 0 || s.busy {
+	c, slot := wanted.c, wanted.slot
+	s := c.slot(slot)
+	if b.claimed > 0 || b.free() <= 0 || s.busy {
 		return true
 	}
 	if s.queued {
 		s.queued = false
-		c.ring = slices.DeleteFunc(c.ring, func(other int) bool { return other == wanted })
+		c.ring = slices.DeleteFunc(c.ring, func(other int) bool { return other == slot })
 	}
-	c.launch(wanted, s, grant{count: 1, suspects: suspectBudgets{levelAlone: 1}, turn: s.turn})
+	c.launch(slot, s, &grant{count: 1, suspects: suspectBudgets{levelAlone: 1}, turn: s.turn})
 	return true
 }

@@ -1,6 +1,7 @@
 package batchqueue
 
 import (
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -9,24 +10,24 @@ import (
 
 // claimer goes round the slots that have work, as permits allow. A permit is one unit
 // of concurrency: taken before a claim for each task that it may bring, free again when
-// the task's handler returned. One claim is under way per slot at most, while it is,
-// freed permits gather for the next one; slots are claimed from side by side.
+// the task's handler returned. The executor's own limit is one bound, the budget that it
+// may share with others is another. One claim is under way per slot at most, while it
+// is, freed permits gather for the next one; slots are claimed from side by side.
 type claimer struct {
 	// take claims from a slot; it calls claimed in the end. It runs in its own goroutine.
-	take func(slot int, g grant)
-	wg   sync.WaitGroup // takes and exclusive calls under way
+	take   func(slot int, g *grant)
+	wg     sync.WaitGroup // takes and exclusive calls under way
+	budget *Budget
 
-	mu sync.Mutex
+	mu *sync.Mutex // the budget's: permits go from one claimer to another in one step
 	// All of the following is protected by mu.
 	open   bool
-	limit  int   // permits there are
+	limit  int   // permits that this executor may hold
 	used   int   // permits of running handlers and of claims under way
 	ring   []int // slots to look at, in turn
 	slots  map[int]*claimSlot
 	held   suspectBudgets // suspects of running handlers and of claims under way
-	alone  aloneWait
-	denied map[int]bool // slots whose last claim might not bring a suspect that runs alone
-	idle   *time.Timer  // calls idled
+	denied map[int]bool   // slots whose last claim might not bring a suspect that runs alone
 }
 
 // claimSlot is protected by claimer.mu.
@@ -36,6 +37,7 @@ type claimSlot struct {
 	again  bool // rung while busy
 	then   []func()
 	turn   int         // rotates the types
+	left   bool        // the last claim did not empty it, or could not look
 	later  *time.Timer // looks at the slot at lookAt
 	lookAt time.Time   // zero when later is not set
 	retry  backoff
@@ -46,6 +48,7 @@ type grant struct {
 	count    int
 	suspects suspectBudgets
 	turn     int
+	since    time.Time
 }
 
 // claimed is the outcome of a claim.
@@ -60,21 +63,16 @@ type claimed struct {
 	fails bool // look again with back-off
 }
 
-func newClaimer(take func(slot int, g grant)) *claimer {
-	c := &claimer{take: take, slots: make(map[int]*claimSlot), alone: aloneWait{slots: make(map[int]time.Time), wait: aloneWaitFirst}}
-	c.alone.timer = time.AfterFunc(time.Hour, func() { c.look() })
-	c.alone.timer.Stop()
-	c.denied = make(map[int]bool)
-	c.idle = time.AfterFunc(time.Hour, c.idled)
-	c.idle.Stop()
-	return c
+func newClaimer(b *Budget, take func(slot int, g *grant)) *claimer {
+	return &claimer{budget: b, mu: &b.mu, take: take, slots: make(map[int]*claimSlot), denied: make(map[int]bool)}
 }
 
 func (c *claimer) start() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.open = true
-	c.pump()
+	c.budget.claimers = append(c.budget.claimers, c)
+	c.budget.pump()
 }
 
 // close ends claiming. Claims under way still bring their tasks; wait for them with wg.
@@ -83,14 +81,21 @@ func (c *claimer) close() {
 	defer c.mu.Unlock()
 	c.open = false
 	c.ring = nil
-	c.alone.timer.Stop()
-	c.idle.Stop()
 	for _, s := range c.slots {
 		s.queued, s.again = false, false
+		c.leave(s, false)
 		if s.later != nil {
 			s.later.Stop()
 		}
 	}
+	b := c.budget
+	b.claimers = slices.DeleteFunc(b.claimers, func(other *claimer) bool { return other == c })
+	maps.DeleteFunc(b.alone.places, func(p place, _ time.Time) bool { return p.c == c })
+	if len(b.claimers) == 0 {
+		b.alone.timer.Stop()
+		b.idle.Stop()
+	}
+	b.pump()
 }
 
 func (c *claimer) isOpen() bool {
@@ -104,14 +109,31 @@ func (c *claimer) setLimit(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.limit = n
-	c.pump()
+	c.budget.pump()
 }
 
-// permits returns how many there are and how many are taken.
-func (c *claimer) permits() (limit, used int) {
+// permits is how many the executor may hold at most.
+func (c *claimer) permits() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.limit, c.used
+	return min(c.limit, c.budget.limit)
+}
+
+// idle is how many tasks could start now, if so many handlers of this executor run.
+func (c *claimer) idle(running int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.open {
+		return 0
+	}
+	return max(0, min(c.limit-running, c.budget.idlePermits()))
+}
+
+// full says whether no permit is left.
+func (c *claimer) full() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.used >= c.limit || c.budget.free() <= 0
 }
 
 // look puts the slot into the round.
@@ -121,7 +143,7 @@ func (c *claimer) look(slots ...int) {
 	for _, slot := range slots {
 		c.enqueue(slot)
 	}
-	c.pump()
+	c.budget.pump()
 }
 
 // lookWithin looks at the slot after a random time up to d, so that executors that were
@@ -173,37 +195,26 @@ func (c *claimer) enqueue(slot int) {
 	}
 }
 
-// pump starts claims while there are slots to look at and permits.
-func (c *claimer) pump() {
-	if !c.open {
-		return
+// launchNext claims from the next slot in turn. It gets an even share of the permits
+// that the claimer may take, so that one slot's claim does not keep all of them from the
+// others until its reply.
+func (c *claimer) launchNext(permits int) {
+	share := func(n int) int { return evenly(n, len(c.ring)) }
+	slot := c.ring[0]
+	s := c.slot(slot)
+	g := &grant{count: share(min(permits, c.limit-c.used)), turn: s.turn}
+	for level := range levelAlone {
+		g.suspects[level] = share(max(0, suspectLevels[level]-c.held[level]))
 	}
-	if c.alone.running || c.makeRoom() {
-		return
+	if c.budget.claimed == 0 {
+		g.suspects[levelAlone] = suspectLevels[levelAlone]
 	}
-	for len(c.ring) > 0 && c.used < c.limit {
-		// An even share each, so that one slot's claim does not keep all permits from
-		// the others until its reply.
-		share := func(n int) int { return (n + len(c.ring) - 1) / len(c.ring) }
-		slot := c.ring[0]
-		s := c.slot(slot)
-		g := grant{count: share(c.limit - c.used), turn: s.turn}
-		for level := range levelAlone {
-			g.suspects[level] = share(max(0, suspectLevels[level]-c.held[level]))
-		}
-		if c.used == 0 {
-			g.suspects[levelAlone] = suspectLevels[levelAlone]
-		}
-		c.ring = c.ring[1:]
-		s.queued = false
-		c.launch(slot, s, g)
-	}
-	if c.used == 0 && len(c.denied) > 0 {
-		c.idle.Reset(idleAfter)
-	}
+	c.ring = c.ring[1:]
+	s.queued = false
+	c.launch(slot, s, g)
 }
 
-func (c *claimer) launch(slot int, s *claimSlot, g grant) {
+func (c *claimer) launch(slot int, s *claimSlot, g *grant) {
 	s.busy = true
 	s.turn++
 	if g.suspects[levelAlone] > 0 {
@@ -211,26 +222,50 @@ func (c *claimer) launch(slot int, s *claimSlot, g grant) {
 	} else {
 		c.denied[slot] = true
 	}
-	c.used += g.count
+	g.since = time.Now()
+	b := c.budget
+	b.underWay = append(b.underWay, g)
+	b.guestLast = false
+	c.use(g.count)
 	for level := range g.suspects {
 		c.held[level] += g.suspects[level]
 	}
 	c.wg.Go(func() { c.take(slot, g) })
 }
 
-// claimed takes the result of a claim that was granted g.
-func (c *claimer) claimed(slot int, g grant, r claimed) {
+// use takes permits, or gives them back where n is negative.
+func (c *claimer) use(n int) {
+	c.used += n
+	c.budget.claimed += n
+}
+
+// keep says how many of the n tasks that a claim brought have permits. Where the claim
+// took so long that guests were given what it spoke for, these may be fewer. The grant's
+// other permits are free again.
+func (c *claimer) keep(g *grant, n int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.used += r.count - g.count
+	kept := max(0, min(n, g.count+min(0, c.budget.free())))
+	c.budget.returned(g)
+	c.use(kept - g.count)
+	g.count = kept
+	return kept
+}
+
+// claimed takes the result of a claim that was granted g.
+func (c *claimer) claimed(slot int, g *grant, r claimed) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.budget.returned(g)
+	c.use(r.count - g.count)
 	for level := range g.suspects {
 		c.held[level] += r.suspects[level] - g.suspects[level]
 	}
-	switch {
-	case r.suspects[levelAlone] > 0:
-		c.alone.slots[slot] = time.Now() // there may be more, for when it returned
+	switch places := c.budget.alone.places; {
+	case r.suspects[levelAlone] > 0 && c.open:
+		places[place{c, slot}] = time.Now() // there may be more, for when it returned
 	case g.suspects[levelAlone] > 0 && !r.fails:
-		delete(c.alone.slots, slot)
+		delete(places, place{c, slot})
 	}
 	s := c.slot(slot)
 	if r.fails {
@@ -238,13 +273,25 @@ func (c *claimer) claimed(slot int, g grant, r claimed) {
 	} else {
 		s.retry.reset()
 	}
+	c.leave(s, c.open && (r.more || r.wait > 0))
 	c.done(slot, s)
 	if r.more {
 		c.enqueue(slot)
 	} else if r.wait > 0 {
 		c.lookAfter(slot, r.wait)
 	}
-	c.pump()
+	c.budget.pump()
+}
+
+// leave notes whether a claim left tasks behind.
+func (c *claimer) leave(s *claimSlot, left bool) {
+	switch {
+	case left && !s.left:
+		c.budget.left++
+	case !left && s.left:
+		c.budget.left--
+	}
+	s.left = left
 }
 
 // done ends what made the slot busy.
@@ -285,7 +332,7 @@ func (c *claimer) hold(slot int, s *claimSlot, f func()) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.done(slot, s)
-		c.pump()
+		c.budget.pump()
 	})
 }
 
@@ -293,11 +340,11 @@ func (c *claimer) hold(slot int, s *claimSlot, f func()) {
 func (c *claimer) reserve(n int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.open || c.alone.running {
+	if !c.open || c.budget.alone.running {
 		return 0
 	}
-	n = max(0, min(n, c.limit-c.used))
-	c.used += n
+	n = max(0, min(n, c.limit-c.used, c.budget.free()))
+	c.use(n)
 	return n
 }
 
@@ -314,19 +361,19 @@ func (c *claimer) adopted(suspects suspectBudgets) {
 func (c *claimer) unreserve(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.used -= n
-	c.pump()
+	c.use(-n)
+	c.budget.pump()
 }
 
 // returned frees the permit of a handler that returned.
 func (c *claimer) returned(slot, losses int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.used--
+	c.use(-1)
 	if level := suspectLevel(losses); level >= 0 {
 		c.held[level]--
 		if level == levelAlone {
-			c.alone.running = false
+			c.budget.alone.running = false
 		}
 		// Others like it may wait for just this budget, there or elsewhere.
 		for other := range c.slots {
@@ -334,5 +381,5 @@ func (c *claimer) returned(slot, losses int) {
 		}
 		c.enqueue(slot)
 	}
-	c.pump()
+	c.budget.pump()
 }

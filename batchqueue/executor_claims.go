@@ -18,7 +18,7 @@ const (
 )
 
 // claimFrom takes tasks from a slot and starts their handlers.
-func (e *Executor) claimFrom(slot int, g grant) {
+func (e *Executor) claimFrom(slot int, g *grant) {
 	var r claimed
 	defer func() { e.claimer.claimed(slot, g, r) }()
 	conf := e.conf.Load()
@@ -57,7 +57,7 @@ func (e *Executor) claimFrom(slot int, g grant) {
 	} else {
 		e.obs.Claimed(slot, got, time.Since(began))
 	}
-	r.count, r.suspects = e.begin(g.count, reply.deliveries)
+	r.count, r.suspects = e.begin(e.claimer.keep(g, got), reply.deliveries)
 	switch {
 	case err != nil:
 		r.fails = true
@@ -67,7 +67,7 @@ func (e *Executor) claimFrom(slot int, g grant) {
 		r.wait = starvedWait
 	default:
 		r.more = reply.more
-		if limit, used := e.claimer.permits(); reply.more && used-g.count+got >= limit {
+		if reply.more && e.claimer.full() {
 			e.overflow(slot)
 		}
 	}
@@ -92,14 +92,14 @@ func (e *Executor) overflow(slot int) {
 	}
 }
 
-// begin starts the handlers of claimed tasks, for which permits were granted, and
-// returns how many started. It releases what must not start here.
-func (e *Executor) begin(granted int, ds []*Delivery) (n int, suspects suspectBudgets) {
+// begin starts the handlers of claimed tasks, as far as there are permits, and returns
+// how many started. It releases what must not start here.
+func (e *Executor) begin(permits int, ds []*Delivery) (n int, suspects suspectBudgets) {
 	open := e.claimer.isOpen()
 	now := time.Now()
 	for _, d := range ds {
 		level := suspectLevel(d.losses)
-		if !open || (level == levelAlone && !e.claimer.enterAlone(granted)) {
+		if !open || n == permits || (level == levelAlone && !e.claimer.enterAlone(permits)) {
 			e.giveUp(e.hold(d, now, 0))
 			continue
 		}

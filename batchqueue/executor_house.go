@@ -158,8 +158,12 @@ func (e *Executor) round(ctx context.Context, fresh bool) error {
 	if conf.Concurrency > 0 {
 		permits = conf.Concurrency
 	}
+	permits = min(permits, e.opts.Budget.limit)
+	if conf.RatePerSecond == 0 {
+		conf.RatePerSecond = e.opts.PoolRatePerSecond
+	}
 	if len(home) > 0 {
-		if err := e.store.homePermits(ctx, e.pool, home, e.id, permits, 2*e.lease); err != nil {
+		if err := e.store.homePermits(ctx, e.pool, home, e.id, permits, e.lease); err != nil {
 			return err
 		}
 	}

@@ -204,22 +204,20 @@ func (l *lossy) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 }
 
 func TestLostRepliesOnRedis(t *testing.T) {
-	r := newRig(t, 1, shortLease)
+	r := newRig(t, 1, longLease) // no claim is lost with its lease, however slow the machine
 	hook := &lossy{}
 	rdb := r.server.Client()
 	rdb.AddHook(hook)
 	g := newGate()
 	e := r.start(r.queue(rdb, 1), ExecutorOptions{Handler: g.handle, Concurrency: 30})
 	r.ready(e)
-	claims, settles := 0, 0
+	var claims, settles atomic.Int64
 	lose := func(c redis.Cmder) bool {
-		switch args := c.Args(); {
-		case args[1] == claimScript.flagged.sha && claims < 2:
-			claims++
-			return true
-		case args[1] == settleScript.flagged.sha && settles < 3:
-			settles++
-			return true
+		switch c.Args()[1] {
+		case claimScript.flagged.sha:
+			return claims.Add(1) <= 2
+		case settleScript.flagged.sha:
+			return settles.Add(1) <= 3
 		}
 		return false
 	}
@@ -238,6 +236,45 @@ func TestLostRepliesOnRedis(t *testing.T) {
 	require.Empty(t, r.twice)
 	require.Zero(t, e.Stats().Lost)
 	hook.lose.Store(nil)
+}
+
+// go-redis sends again after a time-out, and the first time may have arrived.
+func TestSettlementsThatAreSentTwiceCountOnce(t *testing.T) {
+	r := newRig(t, 1, longLease)
+	rdb := r.server.Client()
+	rdb.AddHook(&stutter{})
+	var settled, retried, lost atomic.Int64
+	e := r.start(r.queue(rdb, 1), ExecutorOptions{
+		Handler: func(_ context.Context, d *Delivery) Result {
+			if d.Number%2 == 0 && d.Attempt == 1 {
+				return Result{Kind: KindFailed}
+			}
+			return Result{Kind: KindCompleted}
+		},
+		Observer: Observer{
+			Settled: func(*Delivery, Outcome) { settled.Add(1) },
+			Retried: func(*Delivery, Outcome, time.Duration) { retried.Add(1) },
+			Lost:    func(*Delivery) { lost.Add(1) },
+		},
+	})
+	r.ready(e)
+	r.enqueue("run", tasks(20)...)
+	r.awaitCount("run", 20)
+	r.eventually("all is settled", func() bool { return e.Stats().Held == 0 })
+	require.EqualValues(t, []int64{20, 10, 0}, []int64{settled.Load(), retried.Load(), lost.Load()})
+	require.Empty(t, r.twice)
+}
+
+// stutter is a go-redis hook that sends settlements twice.
+type stutter struct{ lossy }
+
+func (*stutter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if err := next(ctx, cmds); err != nil || cmds[0].Args()[1] != settleScript.flagged.sha {
+			return err
+		}
+		return next(ctx, cmds)
+	}
 }
 
 func TestRunningTaskIsCanceledPromptlyOnRedis(t *testing.T) {

@@ -58,12 +58,16 @@ func (e *Executor) timeOut(c *claim, kind Kind) {
 func (e *Executor) conclude(c *claim, end ending, payload []byte) {
 	end.age = e.age(c.d)
 	v := judge(c.d.Options, c.d.Attempt, end, rand.Float64())
+	if v.again && v.kind != KindFailed {
+		payload = e.opts.TimeoutFailure(c.d, v.kind)
+	}
 	e.settler.add(c.d.slot, settleEntry{settlementOf(c.d, v, end.kind, payload, c.details(), e.opts.Worker), c})
 }
 
-// settlementOf writes down what follows from the end of an attempt.
-func settlementOf(d *Delivery, v verdict, ended Kind, payload, details []byte, executor string) settlement {
-	o := Outcome{Number: d.Number, Fingerprint: d.Fingerprint, Kind: v.kind, Retry: v.retry, Attempt: d.Attempt, Executor: executor}
+// settlementOf writes down what follows from the end of an attempt. The payload is what
+// its handler returned; that of a time-out is the failure that the next attempt knows.
+func settlementOf(d *Delivery, v verdict, ended Kind, payload, details []byte, worker string) settlement {
+	o := Outcome{Number: d.Number, Fingerprint: d.Fingerprint, Kind: v.kind, Retry: v.retry, Attempt: d.Attempt, Executor: worker}
 	switch ended {
 	case KindCompleted, KindFailed, KindCanceled:
 		o.Payload = payload
@@ -75,10 +79,7 @@ func settlementOf(d *Delivery, v verdict, ended Kind, payload, details []byte, e
 		// If a cancel request came first, this outcome is final after all.
 		s.outcome.Retry = RetryCancelRequested
 		s.action, s.delay, s.attempt = actionRetry, v.delay, d.Attempt+1
-		s.heartbeat, s.lastFailure = details, d.LastFailure
-		if ended == KindFailed {
-			s.lastFailure = payload
-		}
+		s.heartbeat, s.lastFailure = details, payload
 	}
 	return s
 }
@@ -90,14 +91,14 @@ func (e *Executor) release(c *claim) {
 	}
 }
 
-func releaseOf(d *Delivery, details []byte, executor string) settlement {
+func releaseOf(d *Delivery, details []byte, worker string) settlement {
 	return settlement{
 		d: d, action: actionRelease, attempt: d.Attempt, lastFailure: d.LastFailure, heartbeat: details,
 		losses: d.losses, alone: d.alone,
 		// If its cancellation was requested, it does not start again.
 		outcome: Outcome{
 			Number: d.Number, Fingerprint: d.Fingerprint, Kind: KindCanceled, Retry: RetryCancelRequested,
-			Attempt: d.Attempt, Executor: executor, Details: details,
+			Attempt: d.Attempt, Executor: worker, Details: details,
 		},
 	}
 }

@@ -59,9 +59,10 @@ type beat struct {
 	details []byte
 }
 
-// details are the last heartbeat details of this attempt, else of the one before.
+// details are those of the last heartbeat, which may have none; before the first they are
+// what the attempt before has left.
 func (c *claim) details() []byte {
-	if b := c.beat.Load(); b != nil && b.details != nil {
+	if b := c.beat.Load(); b != nil {
 		return b.details
 	}
 	return c.d.Heartbeat
@@ -188,8 +189,9 @@ func (t *table) running() []*claim {
 
 // note keeps a heartbeat for the next extension of the lease.
 func (t *table) note(c *claim, details []byte) {
+	had := c.details() != nil
 	c.beat.Store(&beat{at: time.Now(), details: details})
-	if details == nil || !c.dirty.CompareAndSwap(false, true) {
+	if (details == nil && !had) || !c.dirty.CompareAndSwap(false, true) {
 		return
 	}
 	t.mu.Lock()

@@ -42,13 +42,14 @@ func (e *Executor) beginTerm(slot int, until time.Time) {
 	t.end, t.cut = end, cut
 	d := &deliverer{
 		store: e.store, pool: e.pool, slot: slot, deliver: e.opts.Deliver, log: e.log, idle: e.lease,
-		wake: t.outcomes, landed: make(chan struct{}, 1), flying: make(map[string]bool), tries: make(map[string]int),
+		wake: t.outcomes, flying: make(map[string]bool), tries: make(map[string]int),
 		delivered: e.delivered, failed: e.fail,
 	}
 	r := &reclaimer{
 		store: e.store, pool: e.pool, slot: slot, lease: e.lease, log: e.log, now: e.redisNow,
-		limit:     func() int { return e.conf.Load().PoisonLimit },
-		reclaimed: e.reclaimed, failed: e.fail,
+		limit:          func() int { return e.conf.Load().PoisonLimit },
+		timeoutFailure: e.opts.TimeoutFailure,
+		reclaimed:      e.reclaimed, failed: e.fail,
 		since: make(map[string]time.Time),
 	}
 	t.wg.Go(func() { d.run(ctx, sending) })
@@ -96,38 +97,38 @@ func (e *Executor) endTerms(ctx context.Context, slots []int, resign bool) error
 // moveDue moves what is due when it is due: delayed tasks, deadlines of waiting ones,
 // ends of windows. The bell rings when something earlier comes in.
 func (e *Executor) moveDue(ctx context.Context, t *term) {
-	retry := backoff{first: retryFirst, most: e.lease / 3}
+	repeat(ctx, t.dues, e.lease, e.fail, func() (time.Duration, error) { return e.store.due(ctx, e.pool, t.slot) })
+}
+
+// repeat acts until ctx ends: at once, when it is woken, when the wait is over that the
+// last act returned (negative: nothing to wait for), and with back-off after a failure.
+// It never waits longer than idle: a bell may have been missed.
+func repeat(ctx context.Context, woken <-chan struct{}, idle time.Duration, failed func(error), act func() (time.Duration, error)) {
+	retry := backoff{first: retryFirst, most: idle / 3}
 	for {
-		wait, err := e.store.due(ctx, e.pool, t.slot)
+		wait, err := act()
 		switch {
 		case err != nil:
 			if ctx.Err() == nil {
-				e.fail(err)
+				failed(err)
 			}
 			wait = retry.next()
-		case wait < 0 || wait > e.lease:
-			wait = e.lease // a bell may have been missed
+		case wait < 0 || wait > idle:
+			wait = idle
 			retry.reset()
 		default:
 			retry.reset()
 		}
-		if !waitFor(ctx, t.dues, wait) {
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
 			return
+		case <-woken:
+			timer.Stop()
+		case <-timer.C:
 		}
 	}
-}
-
-// waitFor waits for a wake or for d, and says whether ctx is still alive.
-func waitFor(ctx context.Context, woken <-chan struct{}, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-woken:
-	case <-timer.C:
-	}
-	return true
 }
 
 func (e *Executor) delivered(b *Batch, took time.Duration, err error) {

@@ -17,16 +17,18 @@ import (
 func TestOptionsNameTheFieldAndTheFix(t *testing.T) {
 	good := ExecutorOptions{Pool: "p", Types: []string{"A"}, Handler: echo, Deliver: func(context.Context, *Batch) error { return nil }}
 	for field, spoil := range map[string]func(*ExecutorOptions){
-		"Pool":          func(o *ExecutorOptions) { o.Pool = "" },
-		"ID":            func(o *ExecutorOptions) { o.ID = "a:b" },
-		"Types":         func(o *ExecutorOptions) { o.Types = nil },
-		"Types has":     func(o *ExecutorOptions) { o.Types = []string{"A", ""} },
-		"Concurrency":   func(o *ExecutorOptions) { o.Concurrency = -1 },
-		"Handler":       func(o *ExecutorOptions) { o.Handler = nil },
-		"Deliver":       func(o *ExecutorOptions) { o.Deliver = nil },
-		"DrainTimeout":  func(o *ExecutorOptions) { o.DrainTimeout = -1 },
-		"ClaimBytes":    func(o *ExecutorOptions) { o.ClaimBytes = -1 },
-		"RatePerSecond": func(o *ExecutorOptions) { o.RatePerSecond = math.NaN() },
+		"Pool":                               func(o *ExecutorOptions) { o.Pool = "" },
+		"ID":                                 func(o *ExecutorOptions) { o.ID = "a:b" },
+		"Types":                              func(o *ExecutorOptions) { o.Types = nil },
+		"Types has":                          func(o *ExecutorOptions) { o.Types = []string{"A", ""} },
+		"Concurrency":                        func(o *ExecutorOptions) { o.Concurrency = -1 },
+		"Handler":                            func(o *ExecutorOptions) { o.Handler = nil },
+		"Deliver":                            func(o *ExecutorOptions) { o.Deliver = nil },
+		"DrainTimeout":                       func(o *ExecutorOptions) { o.DrainTimeout = -1 },
+		"ClaimBytes":                         func(o *ExecutorOptions) { o.ClaimBytes = -1 },
+		"RatePerSecond":                      func(o *ExecutorOptions) { o.RatePerSecond = math.NaN() },
+		"RatePerSecond is 1 beside a Budget": func(o *ExecutorOptions) { o.RatePerSecond, o.Budget = 1, newBudget(1, 0) },
+		"PoolRatePerSecond":                  func(o *ExecutorOptions) { o.PoolRatePerSecond = -1 },
 	} {
 		o := good
 		spoil(&o)
@@ -183,6 +185,51 @@ func TestFailedAttemptsAreRetriedByPolicy(t *testing.T) {
 			require.Equal(t, seen[0].Payload, seen[i+1].Payload)
 			require.Equal(t, seen[0].ScheduledAt, seen[i+1].ScheduledAt)
 		}
+	})
+}
+
+// The last heartbeat counts, also one without details.
+func TestLastHeartbeatIsKept(t *testing.T) {
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		var seen []string
+		l.start(ExecutorOptions{Handler: func(_ context.Context, d *Delivery) Result {
+			seen = append(seen, string(d.Heartbeat))
+			switch d.Attempt {
+			case 1:
+				d.RecordHeartbeat([]byte("one"))
+				d.RecordHeartbeat([]byte("two"))
+			case 3:
+				d.RecordHeartbeat(nil)
+			case 4:
+				return Result{Kind: KindCompleted}
+			}
+			return Result{Kind: KindFailed}
+		}})
+		l.enqueue(0, "run", with(1, TaskOptions{Retry: RetryPolicy{InitialInterval: time.Millisecond}}))
+		l.await(1)
+		require.Equal(t, []string{"", "two", "two", ""}, seen)
+	})
+}
+
+// What is known of an attempt that timed out is for the caller to say, and it is known to
+// the next attempt and to the outcome.
+func TestTimedOutAttemptLeavesAFailure(t *testing.T) {
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		var seen []string
+		l.start(ExecutorOptions{
+			Handler: func(ctx context.Context, d *Delivery) Result {
+				seen = append(seen, string(d.LastFailure))
+				<-ctx.Done()
+				return Result{Kind: KindCompleted, Payload: []byte("too late")}
+			},
+			TimeoutFailure: func(d *Delivery, kind Kind) []byte { return fmt.Appendf(nil, "attempt %d: kind %d", d.Attempt, kind) },
+		})
+		l.enqueue(0, "run", with(1, TaskOptions{StartToClose: time.Second, Retry: RetryPolicy{MaximumAttempts: 2}}))
+		l.await(1)
+		failure := fmt.Sprintf("attempt 1: kind %d", KindStartToClose)
+		require.Equal(t, []string{"", failure}, seen)
+		require.Equal(t, KindStartToClose, l.one("run", 1).Kind)
+		require.Equal(t, failure, string(l.one("run", 1).LastFailure))
 	})
 }
 

@@ -58,7 +58,7 @@ type fakeSlot struct {
 	leases                 map[string]time.Time
 	cancels                map[claimRef]string
 	heartbeats             map[claimRef][]byte
-	permits                map[string]int
+	permits                map[string]fakePermits
 	box                    map[string][]Outcome
 	notBefore              map[string]time.Time
 	fixed                  map[string]int
@@ -66,6 +66,11 @@ type fakeSlot struct {
 	leader                 string
 	leads                  time.Time
 	dead                   []Outcome
+}
+
+type fakePermits struct {
+	n     int
+	until time.Time
 }
 
 type fakeDelayed struct {
@@ -77,6 +82,7 @@ type fakeClaim struct {
 	ref      claimRef
 	task     *fakeTask
 	executor string
+	at       time.Time
 }
 
 func newFake(slots int) *fakeRedis {
@@ -185,7 +191,7 @@ func (f *fakeRedis) slot(n int) *fakeSlot {
 	if s == nil {
 		s = &fakeSlot{
 			claims: make(map[string]*fakeClaim), leases: make(map[string]time.Time), cancels: make(map[claimRef]string),
-			heartbeats: make(map[claimRef][]byte), permits: make(map[string]int), box: make(map[string][]Outcome),
+			heartbeats: make(map[claimRef][]byte), permits: make(map[string]fakePermits), box: make(map[string][]Outcome),
 			notBefore: make(map[string]time.Time), fixed: make(map[string]int), gone: make(map[string]bool), deaf: make(map[string]bool),
 		}
 		f.slots[n] = s
@@ -206,8 +212,10 @@ func (f *fakeRedis) enqueue(slot int, run string, tasks ...Task) {
 	}
 	f.publish(f.keys.slotBell(f.pool, slot), "")
 	permits := 0
-	for _, n := range s.permits {
-		permits += n
+	for _, p := range s.permits {
+		if p.until.After(now) {
+			permits += p.n
+		}
 	}
 	if len(s.ready) > permits {
 		f.publish(f.keys.poolBell(f.pool), strconv.Itoa(slot))
@@ -360,7 +368,7 @@ func (f *fakeRedis) claimLocked(slot int, r claimRequest) (reply claimReply) {
 			f.entries++
 			t.d.entry, t.d.lane = fmt.Sprintf("%d-%d", f.now().UnixMilli(), f.entries), lane
 			d := t.d
-			s.claims[t.d.entry] = &fakeClaim{ref: d.ref(), task: t, executor: r.executor}
+			s.claims[t.d.entry] = &fakeClaim{ref: d.ref(), task: t, executor: r.executor, at: f.now()}
 			reply.deliveries = append(reply.deliveries, &d)
 		}
 		*from = left
@@ -504,10 +512,10 @@ func (c *fakeClient) lost(_ context.Context, _ string, slot, limit int) (claims 
 				break
 			}
 			d := claim.task.d
-			if hb := s.heartbeats[claim.ref]; hb != nil {
+			if hb, ok := s.heartbeats[claim.ref]; ok {
 				d.Heartbeat = hb
 			}
-			claims = append(claims, lostClaim{&d, claim.executor})
+			claims = append(claims, lostClaim{&d, claim.executor, c.now().Sub(claim.at)})
 		}
 	})
 	return claims, more, err
@@ -627,11 +635,11 @@ func (c *fakeClient) presences(context.Context, string) (out []presence, err err
 	return out, err
 }
 
-func (c *fakeClient) homePermits(_ context.Context, _ string, slots []int, executor string, permits int, _ time.Duration) error {
+func (c *fakeClient) homePermits(_ context.Context, _ string, slots []int, executor string, permits int, ttl time.Duration) error {
 	return c.do("homePermits", c.id, -1, func() {
 		for _, slot := range slots {
 			if permits > 0 {
-				c.slot(slot).permits[executor] = permits
+				c.slot(slot).permits[executor] = fakePermits{permits, c.now().Add(ttl)}
 			} else {
 				delete(c.slot(slot).permits, executor)
 			}

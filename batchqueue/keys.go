@@ -37,6 +37,9 @@ func (k keys) announced(pool string) string    { return k.pool(pool) + "announce
 func (k keys) executors(pool string) string    { return k.pool(pool) + "executors" }
 func (k keys) presence(pool, id string) string { return k.pool(pool) + "executor:" + id }
 func (k keys) rate(pool string) string         { return k.pool(pool) + "rate" }
+func (k keys) enlisted(pool string) string     { return k.pool(pool) + "enlisted" }
+func (k keys) heir(family string) string       { return k.pool(family) + "heir" }
+func (k keys) inherited(family string) string  { return k.pool(family) + "inherited" }
 
 // Channels. They carry hints only: whoever misses one finds the work by looking.
 func (k keys) poolBell(pool string) string           { return k.pool(pool) + "bell" }
@@ -54,21 +57,20 @@ func (k keys) inbox(id string) string { return k.inboxPrefix() + id }
 const (
 	suffixReady       = "ready:"      // + type: stream of enqueued tasks
 	suffixFront       = "front:"      // + type: stream of released, reclaimed and due tasks
-	suffixSuspect     = "suspect:"    // + type: stream that claimed suspects pass through
-	suffixSuspects    = "suspects:"   // + level 1..3 + ":" + type: list of waiting suspects
+	suffixSuspect     = "suspect:"    // + level 1..3 + ":" + type: stream of suspects
 	suffixRun         = "run:"        // + run: hash, the run record
 	suffixBox         = "box:"        // + run: list of undelivered outcomes
 	suffixTaken       = "taken:"      // + run: hash number -> outcome handed to a dispatch
 	suffixClosed      = "closed:"     // + run + ":" + wave: the closing answer
-	suffixTypes       = "types"       // set of types seen in the slot
+	suffixTypes       = "types"       // list of types seen in the slot
 	suffixDue         = "due"         // zset of what happens at a time
-	suffixDelayed     = "delayed"     // hash run/number -> entry waiting for its time
+	suffixDelayed     = "delayed"     // hash run/number -> entry that is delayed or parked
 	suffixDeliverable = "deliverable" // zset run -> not before
 	suffixLeases      = "leases"      // zset executor -> expiry
 	suffixCancels     = "cancels"     // hash claim -> executor that is told to stop
 	suffixHeartbeats  = "heartbeats"  // hash claim -> last details
 	suffixCounters    = "counters"    // hash of exact counts
-	suffixPermits     = "permits"     // hash home executor -> permits
+	suffixPermits     = "permits"     // hash home executor -> "permits|expiry"
 	suffixDeliverer   = "deliverer"   // string: executor that leads the slot
 	suffixDead        = "dead"        // stream of dead letters
 	suffixBell        = "bell"
@@ -94,11 +96,16 @@ func luaKeys() string {
 	}
 	for _, open := range []struct{ name, suffix string }{
 		{"run_key", suffixRun}, {"box_key", suffixBox}, {"taken_key", suffixTaken},
-		{"closed_key", suffixClosed}, {"suspects_key", suffixSuspects},
+		{"closed_key", suffixClosed},
 	} {
 		b.WriteString("local function " + open.name + "(name) return P .. '" + open.suffix + "' .. name end\n")
 	}
-	b.WriteString("local LANES = { r = '" + suffixReady + "', f = '" + suffixFront + "', s = '" + suffixSuspect + "' }\n")
+	b.WriteString("local LANES = { r = '" + suffixReady + "', f = '" + suffixFront + "'")
+	for level := range suspectLevels {
+		lane := strconv.Itoa(level + 1)
+		b.WriteString(", ['" + lane + "'] = '" + suffixSuspect + lane + ":'")
+	}
+	b.WriteString(" }\n")
 	b.WriteString("local function stream_key(lane, name) return P .. LANES[lane] .. name end\n")
 	return b.String()
 }

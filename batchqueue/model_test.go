@@ -41,8 +41,11 @@ type model struct {
 	windows map[uint64]time.Time   // wave -> when its token expires
 	held    map[string][]*Delivery // executor -> claims it believes to hold
 	sent    *Batch                 // a batch under way
-	tasks   map[uint64]Task
+	waits   map[Identity]waits     // of tasks that were not claimed yet
 }
+
+// waits is until when a task may wait; zero is for ever.
+type waits struct{ start, close time.Time }
 
 func newModel(t *rapid.T) *model {
 	server := miniredis.NewMiniRedis()
@@ -52,7 +55,7 @@ func newModel(t *rapid.T) *model {
 	require.NoError(t, err)
 	m := &model{t: t, server: server, q: q, ctx: context.Background(), now: time.UnixMilli(1_800_000_000_000),
 		current: map[uint64]uint64{}, ended: map[Identity]int{}, started: map[Identity]int{},
-		windows: map[uint64]time.Time{}, held: map[string][]*Delivery{}, tasks: map[uint64]Task{}}
+		windows: map[uint64]time.Time{}, held: map[string][]*Delivery{}, waits: map[Identity]waits{}}
 	server.SetTime(m.now)
 	return m
 }
@@ -72,20 +75,36 @@ func (m *model) got(os []Outcome) {
 // Enqueue dispatches a new wave, or an old number with another fingerprint.
 func (m *model) Enqueue(t *rapid.T) {
 	w := Wave{Run: run, Slot: 0, Common: []byte("c")}
+	limited := func(n, fingerprint uint64) Task {
+		x := task(n)
+		x.Fingerprint = fingerprint
+		x.Options.ScheduleToStart = time.Duration(rapid.SampledFrom([]int{0, 0, 1, 3}).Draw(t, "to start")) * time.Second
+		x.Options.ScheduleToClose = time.Duration(rapid.SampledFrom([]int{0, 0, 2, 9}).Draw(t, "to close")) * time.Second
+		return x
+	}
+	if rapid.IntRange(0, 9).Draw(t, "gap") == 0 {
+		m.next += 30 // into another chunk of the table
+	}
 	for range rapid.IntRange(1, 5).Draw(t, "tasks") {
 		m.next++
-		w.Tasks = append(w.Tasks, task(m.next))
+		w.Tasks = append(w.Tasks, limited(m.next, 100+m.next))
 	}
 	if m.next > 5 && rapid.IntRange(0, 4).Draw(t, "supersede") == 0 {
 		n := rapid.Uint64Range(1, m.next-5).Draw(t, "old number")
 		// A run never asks another question under a number whose outcome it has.
-		if m.ended[Identity{n, m.current[n]}] == 0 {
-			old := task(n)
-			old.Fingerprint = m.current[n] + 1000
-			w.Tasks = append(w.Tasks, old)
+		if f := m.current[n]; f != 0 && m.ended[Identity{n, f}] == 0 {
+			w.Tasks = append(w.Tasks, limited(n, f+1000))
 		}
 	}
 	w.ID = w.Tasks[0].Number
+	if rapid.Bool().Draw(t, "watermark") {
+		w.HeldBelow = w.ID
+		for n, f := range m.current {
+			if m.ended[Identity{n, f}] == 0 {
+				w.HeldBelow = min(w.HeldBelow, n)
+			}
+		}
+	}
 	if rapid.Bool().Draw(t, "window") {
 		w.Window = time.Second
 		m.windows[w.ID] = m.now.Add(2 * time.Second)
@@ -99,7 +118,15 @@ func (m *model) Enqueue(t *rapid.T) {
 		}
 	}
 	for _, task := range w.Tasks {
-		m.current[task.Number], m.tasks[task.Number] = task.Fingerprint, task
+		m.current[task.Number] = task.Fingerprint
+		var w waits
+		if d := task.Options.ScheduleToStart; d > 0 {
+			w.start = m.now.Add(d)
+		}
+		if d := task.Options.ScheduleToClose; d > 0 {
+			w.close = m.now.Add(d)
+		}
+		m.waits[Identity{task.Number, task.Fingerprint}] = w
 	}
 }
 
@@ -112,6 +139,7 @@ func (m *model) Claim(t *rapid.T) {
 		id := Identity{d.Number, d.Fingerprint}
 		require.Zero(t, m.ended[id], "task %v runs although its outcome is out", id)
 		m.started[id]++
+		delete(m.waits, id)
 	}
 	m.held[executor] = append(m.held[executor], r.deliveries...)
 }
@@ -255,8 +283,34 @@ func (m *model) TakeOver(t *rapid.T) {
 
 func (m *model) TimePasses(t *rapid.T) {
 	m.pass(time.Duration(rapid.IntRange(1, 2500).Draw(t, "ms")) * time.Millisecond)
-	_, err := m.q.due(m.ctx, "p", 0)
+	m.due(t)
+	tasks, err := m.q.Tasks(m.ctx, "p", run)
 	require.NoError(t, err)
+	for _, x := range tasks {
+		w := m.waits[x.Identity]
+		for _, until := range []time.Time{w.start, w.close} {
+			if x.State == StateWaiting && !until.IsZero() {
+				require.True(t, m.now.Before(until), "task %v waits past its deadline", x.Identity)
+			}
+		}
+	}
+}
+
+func (m *model) due(t require.TestingT) {
+	for next := time.Duration(0); next == 0; {
+		var err error
+		next, err = m.q.due(m.ctx, "p", 0)
+		require.NoError(t, err)
+	}
+}
+
+// Abandon parks the run, as if Temporal did not know it, until it asks or dispatches.
+func (m *model) Abandon(t *rapid.T) {
+	require.NoError(t, m.q.abandon(m.ctx, &Batch{Pool: "p", Run: run}))
+	m.sent = nil
+	for id, w := range m.waits {
+		m.waits[id] = waits{close: w.close} // it waits anew when it comes back
+	}
 }
 
 // Check holds after every step.
@@ -273,16 +327,51 @@ func (m *model) Check(t *rapid.T) {
 		bytes += len(e)
 	}
 	require.EqualValues(t, bytes, s.OutboxBytes)
+	m.checkDue(t)
+}
+
+// checkDue holds the due set to what can still happen: nothing in it for tasks that ended.
+func (m *model) checkDue(t *rapid.T) {
+	tasks, err := m.q.Tasks(m.ctx, "p", run)
+	require.NoError(t, err)
+	open, delayed, chunks := 0, []string{}, map[string]bool{}
+	for _, x := range tasks {
+		switch x.State {
+		case StateDelayed, StateParked:
+			delayed = append(delayed, fmt.Sprintf("d%s/%d", encodeRun(run), x.Number))
+		case StateWaiting, StateClaimed, StateCanceling, StateFinished, StateTaken, StateAcknowledged:
+		}
+		switch x.State {
+		case StateWaiting, StateClaimed, StateCanceling, StateDelayed, StateFinished:
+			open++
+		case StateTaken, StateAcknowledged, StateParked:
+		}
+		chunks[fmt.Sprintf("w%s/%d", encodeRun(run), (x.Number-1)/32)] = true
+	}
+	record := m.q.keys.slot("p", 0) + suffixRun + encodeRun(run)
+	require.EqualValues(t, open, number(m.server.HGet(record, "o")), "open tasks")
+	members, _ := m.server.SortedSet(m.q.keys.slot("p", 0) + suffixDue)
+	timed := []string{}
+	for member := range members {
+		switch member[0] {
+		case 'd':
+			timed = append(timed, member)
+		case 'w':
+			require.Positive(t, open, "%s waits in a run without open tasks", member)
+			require.Contains(t, chunks, member)
+		}
+	}
+	require.ElementsMatch(t, delayed, timed, "delayed and parked tasks have a time, and nothing else has")
 }
 
 // drain lets everything finish without faults and counts.
 func (m *model) drain() {
 	m.windows = map[uint64]time.Time{}
+	m.Ask(m.t) // it may be abandoned
 	for round := 0; ; round++ {
 		require.Less(m.t, round, 1000, "does not drain")
 		m.pass(3 * time.Second)
-		_, err := m.q.due(m.ctx, "p", 0)
-		require.NoError(m.t, err)
+		m.due(m.t)
 		for _, e := range []string{"e1", "e2"} {
 			require.NoError(m.t, m.q.dropLease(m.ctx, "p", 0, e))
 		}

@@ -51,6 +51,39 @@ func (q *Queue) Announced(ctx context.Context, pool string) (map[string]bool, er
 	return out, nil
 }
 
+// Enlist says that a process belongs to the pool, for ttl, whether it takes tasks or not.
+func (q *Queue) Enlist(ctx context.Context, pool, member string, ttl time.Duration) error {
+	fail := func(err error) error {
+		return fmt.Errorf("enlist %q in pool %q: %w", member, pool, unavailable(err))
+	}
+	now, err := q.rdb.Time(ctx).Result()
+	if err != nil {
+		return fail(err)
+	}
+	key := q.keys.enlisted(pool)
+	pipe := q.rdb.Pipeline()
+	pipe.ZAdd(ctx, key, redis.Z{Score: float64(now.Add(ttl).UnixMilli()), Member: member})
+	pipe.ZRemRangeByScore(ctx, key, "-inf", strconv.FormatInt(now.UnixMilli(), 10))
+	pipe.PExpire(ctx, key, ttl)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// Enlisted returns who belongs to the pool.
+func (q *Queue) Enlisted(ctx context.Context, pool string) (map[string]bool, error) {
+	members, err := q.rdb.ZRange(ctx, q.keys.enlisted(pool), 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read who is enlisted in pool %q: %w", pool, unavailable(err))
+	}
+	out := make(map[string]bool, len(members))
+	for _, m := range members {
+		out[m] = true
+	}
+	return out, nil
+}
+
 func (q *Queue) present(ctx context.Context, pool string, p presence, ttl time.Duration) error {
 	raw, err := json.Marshal(p)
 	if err != nil {
@@ -117,18 +150,14 @@ func (q *Queue) presences(ctx context.Context, pool string) ([]presence, error) 
 }
 
 func (q *Queue) homePermits(ctx context.Context, pool string, slots []int, executor string, permits int, ttl time.Duration) error {
-	pipe := q.rdb.Pipeline()
-	for _, slot := range slots {
-		key := q.keys.slot(pool, slot) + suffixPermits
-		if permits > 0 {
-			pipe.HSet(ctx, key, executor, permits)
-			pipe.PExpire(ctx, key, ttl)
-		} else {
-			pipe.HDel(ctx, key, executor)
-		}
+	calls := make([]call, len(slots))
+	for i, slot := range slots {
+		calls[i] = call{permitsScript, q.keys.slot(pool, slot), []any{executor, permits, milliseconds(ttl)}}
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("report permits of executor %q in pool %q: %w", executor, pool, unavailable(err))
+	for i, cmd := range q.scripts.run(ctx, q.rdb, calls...) {
+		if err := cmd.Err(); err != nil {
+			return fmt.Errorf("report permits of executor %q in pool %q slot %d: %w", executor, pool, slots[i], unavailable(err))
+		}
 	}
 	return nil
 }

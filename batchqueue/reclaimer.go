@@ -3,8 +3,6 @@ package batchqueue
 import (
 	"context"
 	"math/rand/v2"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -30,6 +28,8 @@ type reclaimer struct {
 	log   Logger
 	now   func() time.Time // Redis's clock
 	limit func() int       // the pool's poison limit
+	// timeoutFailure is the executor's TimeoutFailure.
+	timeoutFailure func(*Delivery, Kind) []byte
 
 	reclaimed func(s *settlement, executor string, reply settleReply)
 	failed    func(error)
@@ -38,22 +38,13 @@ type reclaimer struct {
 }
 
 func (r *reclaimer) run(ctx context.Context) {
-	retry := backoff{first: retryFirst, most: r.lease / 3}
-	for {
-		wait := r.lease / 3
-		if err := r.pass(ctx); err == nil {
-			retry.reset()
-		} else {
+	repeat(ctx, nil, r.lease, r.failed, func() (time.Duration, error) {
+		err := r.pass(ctx)
+		if err != nil {
 			clear(r.since)
-			if ctx.Err() == nil {
-				r.failed(err)
-			}
-			wait = retry.next()
 		}
-		if !pause(ctx, wait) {
-			return
-		}
-	}
+		return r.lease / 3, err
+	})
 }
 
 // pass looks once, page by page.
@@ -88,9 +79,9 @@ func (r *reclaimer) reclaim(ctx context.Context, claims []lostClaim, seen map[st
 	if err != nil {
 		return false, err
 	}
-	alive := make(map[string]bool)
-	for _, p := range present {
-		alive[p.Executor] = true
+	alive := make(map[string]*presence)
+	for i := range present {
+		alive[present[i].Executor] = &present[i]
 	}
 	now := time.Now()
 	var batch []settlement
@@ -103,11 +94,11 @@ func (r *reclaimer) reclaim(ctx context.Context, claims []lostClaim, seen map[st
 		seen[c.executor] = true
 		// A little less than the time between two looks, which is not exact.
 		patience := r.lease / 4
-		if alive[c.executor] {
+		if alive[c.executor] != nil {
 			patience = 2 * r.lease
 		}
 		if now.Sub(first) >= patience {
-			batch = append(batch, lossOf(c, alive[c.executor], r.now(), r.lease, r.limit(), rand.Float64()))
+			batch = append(batch, r.lossOf(c, alive[c.executor], r.now(), r.limit(), rand.Float64()))
 		}
 	}
 	for len(batch) > 0 {
@@ -135,26 +126,30 @@ func (r *reclaimer) reclaim(ctx context.Context, claims []lostClaim, seen map[st
 // The executor is alive again: nothing is counted and the same attempt runs again. But
 // what may be attempted once only is never started twice.
 //
-// It is gone: the attempt ends as a time-out, and the loss is counted. Whether the task
+// It is gone (nil): the attempt ends as a time-out, and the loss is counted. Whether the task
 // did it cannot be known; but one that was lost four times is only claimed by an
 // executor that runs nothing else, so a further loss soon after its start is the task's
 // own. (That the dead executor had but this one claim in the slot proves nothing: it
 // may have had others elsewhere.)
-func lossOf(c lostClaim, alive bool, now time.Time, lease time.Duration, limit int, random float64) settlement {
+func (r *reclaimer) lossOf(c lostClaim, alive *presence, now time.Time, limit int, random float64) settlement {
 	d := c.delivery
 	kind := KindStartToClose
 	if d.Options.Heartbeat > 0 {
 		kind = KindHeartbeat
 	}
-	if alive && d.Options.Retry.MaximumAttempts != 1 {
-		s := releaseOf(d, d.Heartbeat, c.executor)
+	worker := c.executor // what is known of one that is gone
+	if alive != nil {
+		worker = alive.Worker
+	}
+	if alive != nil && d.Options.Retry.MaximumAttempts != 1 {
+		s := releaseOf(d, d.Heartbeat, worker)
 		s.lostBy = c.executor
 		return s
 	}
 	losses, alone := d.losses, d.alone
-	if !alive {
+	if alive == nil {
 		losses++
-		if suspectLevel(d.losses) == levelAlone && now.Sub(claimedAt(d)) <= youngest+2*lease {
+		if suspectLevel(d.losses) == levelAlone && c.held <= youngest+2*r.lease {
 			alone++
 		}
 	}
@@ -162,18 +157,12 @@ func lossOf(c lostClaim, alive bool, now time.Time, lease time.Duration, limit i
 	if limit > 0 && alone >= limit {
 		end.kind = KindPoison
 	}
-	s := settlementOf(d, judge(d.Options, d.Attempt, end, random), end.kind, nil, d.Heartbeat, c.executor)
+	v := judge(d.Options, d.Attempt, end, random)
+	var failure []byte
+	if v.again {
+		failure = r.timeoutFailure(d, kind)
+	}
+	s := settlementOf(d, v, end.kind, failure, d.Heartbeat, worker)
 	s.losses, s.alone, s.lostBy = losses, alone, c.executor
 	return s
-}
-
-// claimedAt is when a suspect was claimed: it is put into a stream by the claim itself,
-// and the entry's ID begins with the time.
-func claimedAt(d *Delivery) time.Time {
-	ms, _, _ := strings.Cut(d.entry, "-")
-	n, err := strconv.ParseInt(ms, 10, 64)
-	if err != nil {
-		return time.Time{}
-	}
-	return time.UnixMilli(n)
 }

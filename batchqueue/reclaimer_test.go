@@ -14,12 +14,13 @@ import (
 func TestLossOf(t *testing.T) {
 	now := time.UnixMilli(1_800_000_000_000)
 	const lease = 5 * time.Second
-	entry := func(age time.Duration) string { return fmt.Sprintf("%d-0", now.Add(-age).UnixMilli()) }
-	base := Delivery{Number: 1, Attempt: 2, ScheduledAt: now.Add(-time.Minute), entry: entry(time.Minute), LastFailure: []byte("before"), Heartbeat: []byte("details")}
+	base := Delivery{Number: 1, Attempt: 2, ScheduledAt: now.Add(-time.Minute), LastFailure: []byte("before"), Heartbeat: []byte("details")}
 	retried := RetryPolicy{InitialInterval: 2 * time.Second, BackoffCoefficient: 1}
+	r := &reclaimer{lease: lease, timeoutFailure: func(*Delivery, Kind) []byte { return []byte("timed out") }}
 	for _, c := range []struct {
 		name     string
 		change   func(*Delivery)
+		held     time.Duration
 		alive    bool
 		limit    int
 		action   settleAction
@@ -35,9 +36,9 @@ func TestLossOf(t *testing.T) {
 		{name: "alive, once only", alive: true, change: func(d *Delivery) { d.Options.Retry.MaximumAttempts = 1; d.Attempt = 1 }, action: actionFinish, kind: KindStartToClose, limit: 3},
 		{name: "third loss is not alone", change: func(d *Delivery) { d.losses = 3 }, action: actionRetry, kind: KindStartToClose, attempt: 3, loss: 4, limit: 3},
 		{name: "alone", change: func(d *Delivery) { d.losses = 4 }, action: actionRetry, kind: KindStartToClose, attempt: 3, loss: 5, al: 1, limit: 3},
-		{name: "alone but old", change: func(d *Delivery) { d.losses, d.entry = 4, entry(youngest+3*lease) }, action: actionRetry, kind: KindStartToClose, attempt: 3, loss: 5, limit: 3},
+		{name: "alone but old", held: youngest + 3*lease, change: func(d *Delivery) { d.losses = 4 }, action: actionRetry, kind: KindStartToClose, attempt: 3, loss: 5, limit: 3},
 		{name: "alone for the third time", change: func(d *Delivery) { d.losses, d.alone = 6, 2 }, action: actionFinish, kind: KindPoison, loss: 7, al: 3, limit: 3},
-		{name: "alone for the third time, old", change: func(d *Delivery) { d.losses, d.alone, d.entry = 6, 2, entry(time.Hour) }, action: actionRetry, kind: KindStartToClose, attempt: 3, loss: 7, al: 2, limit: 3},
+		{name: "alone for the third time, old", held: time.Hour, change: func(d *Delivery) { d.losses, d.alone = 6, 2 }, action: actionRetry, kind: KindStartToClose, attempt: 3, loss: 7, al: 2, limit: 3},
 		{name: "no limit", change: func(d *Delivery) { d.losses, d.alone = 60, 20 }, action: actionRetry, kind: KindStartToClose, attempt: 3, loss: 61, al: 21, limit: -1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -46,14 +47,20 @@ func TestLossOf(t *testing.T) {
 			if c.change != nil {
 				c.change(&d)
 			}
-			s := lossOf(lostClaim{&d, "gone"}, c.alive, now, lease, c.limit, 0)
+			var alive *presence
+			want := "gone"
+			if c.alive {
+				alive, want = &presence{Executor: "gone", Worker: "its worker"}, "its worker"
+			}
+			s := r.lossOf(lostClaim{&d, "gone", c.held}, alive, now, c.limit, 0)
+			require.Equal(t, want, s.outcome.Executor)
 			require.Equal(t, "gone", s.lostBy)
 			require.Equal(t, c.action, s.action)
 			require.Equal(t, c.kind, s.outcome.Kind)
 			require.Equal(t, []int{c.loss, c.al}, []int{s.losses, s.alone})
 			if c.action != actionFinish {
 				require.Equal(t, c.attempt, s.attempt)
-				require.Equal(t, "before", string(s.lastFailure))
+				require.Equal(t, map[bool]string{true: "before", false: "timed out"}[c.alive], string(s.lastFailure))
 				require.Equal(t, "details", string(s.heartbeat))
 			}
 			if c.action == actionRetry {

@@ -69,11 +69,13 @@ var (
 	adoptScript   = loadScript("adopt")
 	lostScript    = loadScript("lost")
 	leadScript    = loadScript("lead")
+	permitsScript = loadScript("permits")
 	resignScript  = loadScript("resign")
 	statsScript   = loadScript("stats")
 	forgetScript  = loadScript("forget")
 	redriveScript = loadScript("redrive")
 	tasksScript   = loadScript("tasks")
+	runsScript    = loadScript("runs")
 	rateScript    = loadScript("rate")
 )
 

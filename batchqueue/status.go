@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // TaskState is where a task stands.
@@ -24,7 +26,10 @@ const (
 // TaskStatus is what is known of one task.
 type TaskStatus struct {
 	Identity
+	Type  string
 	State TaskState
+	// Kind is how it ended; 0 if it did not, or was discarded.
+	Kind Kind
 	// Executor holds the task, "" if none does.
 	Executor string
 }
@@ -50,12 +55,14 @@ func (q *Queue) tasks(ctx context.Context, pool string, slot int, run string) ([
 		}
 		for _, item := range reply[1:] {
 			parts, _ := item.([]any)
-			if len(parts) < 4 || len(text(parts[1])) != 8 {
+			if len(parts) < 6 || len(text(parts[1])) != 8 {
 				return nil, fmt.Errorf("list tasks of run %q in pool %q slot %d: %w", run, pool, slot, errUndecodable("task", fmt.Sprint(item)))
 			}
 			out = append(out, TaskStatus{
 				Identity: Identity{Number: uint64(number(parts[0])), Fingerprint: binary.BigEndian.Uint64([]byte(text(parts[1])))},
+				Type:     text(parts[4]),
 				State:    stateOf(text(parts[2]), text(parts[3])),
+				Kind:     kindOf(text(parts[5])),
 				Executor: text(parts[3]),
 			})
 		}
@@ -84,6 +91,14 @@ func stateOf(letter, executor string) TaskState {
 	default:
 		return StateAcknowledged
 	}
+}
+
+// kindOf reads a kind where one may stand; a discarded task has its lane there.
+func kindOf(s string) Kind {
+	if len(s) == 1 && s[0] >= byte(KindCompleted) && s[0] <= byte(KindPoison) {
+		return Kind(s[0])
+	}
+	return 0
 }
 
 // Status returns where one task stands. ErrNotFound: it was never enqueued, or ended and
@@ -120,4 +135,34 @@ func (q *Queue) CancelAll(ctx context.Context, pool, run string) error {
 		}
 	}
 	return q.Cancel(ctx, pool, slot, run, open)
+}
+
+// runsPage is how many entries one call reads for Runs.
+const runsPage = 1000
+
+// Runs lists the runs that have tasks in the pool which have not ended, in no order. It
+// looks through all of them, in pages: what begins or ends meanwhile may be there or not.
+func (q *Queue) Runs(ctx context.Context, pool string) ([]string, error) {
+	config, err := q.config(ctx, pool)
+	if err != nil {
+		return nil, fmt.Errorf("list runs of pool %q: %w", pool, err)
+	}
+	found := map[string]bool{}
+	for slot := range config.MaxSlots() {
+		for source, from := int64(1), ""; source > 0; {
+			reply, err := q.scripts.run(ctx, q.rdb, call{runsScript, q.keys.slot(pool, slot), []any{source, from, runsPage}})[0].Slice()
+			if err != nil {
+				return nil, fmt.Errorf("list runs of pool %q slot %d: %w", pool, slot, unavailable(err))
+			}
+			source, from = number(reply[0]), text(reply[1])
+			for _, name := range reply[2:] {
+				run, err := decodeRun(text(name))
+				if err != nil {
+					return nil, fmt.Errorf("list runs of pool %q slot %d: %w", pool, slot, err)
+				}
+				found[run] = true
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(found)), nil
 }

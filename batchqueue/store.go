@@ -9,9 +9,10 @@ import (
 type lane byte
 
 const (
-	laneReady   lane = 'r' // enqueued tasks, in order
-	laneFront   lane = 'f' // released, reclaimed and due-again tasks
-	laneSuspect lane = 's' // tasks that were lost with their executor twice or more
+	laneReady lane = 'r' // enqueued tasks, in order
+	laneFront lane = 'f' // released, reclaimed and due-again tasks
+	// Tasks that were lost with their executor twice or more: one lane per narrowing level.
+	laneSuspect lane = '1'
 )
 
 // suspectBudgets is how many more suspects an executor may hold, by narrowing level:
@@ -90,6 +91,7 @@ func (d *Delivery) ref() claimRef { return claimRef{d.slot, d.Type, d.lane, d.en
 type lostClaim struct {
 	delivery *Delivery
 	executor string
+	held     time.Duration // since the claim
 }
 
 // slotStore is the queue's data plane as the executor's loops use it. The methods
@@ -135,5 +137,6 @@ type presence struct {
 	Worker      string    `json:"worker"` // identity of the worker it belongs to
 	Types       []string  `json:"types"`
 	Concurrency int       `json:"concurrency"`
+	Heir        bool      `json:"heir,omitempty"` // serves the pool for others
 	StartedAt   time.Time `json:"startedAt"`
 }

@@ -46,7 +46,7 @@ func (q *Queue) readEntries(ctx context.Context, pool string, slot int, reply []
 	out := make([]lostClaim, 0, len(entries))
 	for _, e := range entries {
 		parts, _ := e.([]any)
-		if len(parts) < 6 {
+		if len(parts) < 7 {
 			return out, fmt.Errorf("claim reply with an entry of %d parts: %w", len(parts), ErrInvalid)
 		}
 		d := &Delivery{Pool: pool, slot: slot, Type: text(parts[0]), lane: lane(text(parts[1])[0]), entry: text(parts[2])}
@@ -60,14 +60,14 @@ func (q *Queue) readEntries(ctx context.Context, pool string, slot int, reply []
 		if err == nil {
 			err = d.decode(fields, commons[key])
 		}
-		if hb := text(parts[5]); hb != "" {
-			d.Heartbeat = []byte(hb)
+		if details, told := strings.CutPrefix(text(parts[5]), "="); told {
+			d.Heartbeat = optional(details)
 		}
 		if err != nil {
 			q.setAside(ctx, pool, d, fields, err)
 			continue
 		}
-		out = append(out, lostClaim{delivery: d, executor: text(parts[4])})
+		out = append(out, lostClaim{delivery: d, executor: text(parts[4]), held: time.Duration(number(parts[6])) * time.Millisecond})
 	}
 	return out, nil
 }
@@ -101,13 +101,16 @@ func (d *Delivery) decode(f map[string]string, common commonData) (err error) {
 	if m.scheduledMS > 0 {
 		d.ScheduledAt = time.UnixMilli(m.scheduledMS)
 	}
-	if l := f["l"]; l != "" {
-		d.LastFailure = []byte(l)
-	}
-	if h := f["h"]; h != "" {
-		d.Heartbeat = []byte(h)
-	}
+	d.LastFailure, d.Heartbeat = optional(f["l"]), optional(f["h"])
 	return nil
+}
+
+// optional bytes are stored as an empty string when there are none.
+func optional(s string) []byte {
+	if s == "" {
+		return nil
+	}
+	return []byte(s)
 }
 
 // setAside handles a claim that this code cannot run.
@@ -151,13 +154,7 @@ func (q *Queue) settle(ctx context.Context, pool string, slot int, batch []settl
 		if s.outcome.Kind != 0 {
 			body = encodeOutcome(&s.outcome)
 		}
-		meta := metadata{
-			attempt: s.attempt, losses: s.losses, alone: s.alone, scheduledMS: d.ScheduledAt.UnixMilli(),
-			scheduleToStartMS: milliseconds(d.Options.ScheduleToStart),
-		}
-		if d.Options.ScheduleToClose > 0 {
-			meta.closeAtMS = meta.scheduledMS + milliseconds(d.Options.ScheduleToClose)
-		}
+		meta := metadata{attempt: s.attempt, losses: s.losses, alone: s.alone, scheduledMS: d.ScheduledAt.UnixMilli()}
 		delay := milliseconds(s.delay)
 		if s.action == actionFinish {
 			delay = 0

@@ -16,6 +16,12 @@ import (
 
 var errSecondClient = errors.New("slipstream: this plugin value already serves a client; make another one with plugin.New for the second client")
 
+var (
+	errNoClient = errors.New("slipstream: the plugin has no client yet; give it to client.Options.Plugins and make the client first")
+	// errExternalStorage: handlers of the queue would not find the payloads.
+	errExternalStorage = errors.New("slipstream: the client has external payload storage, which the queue does not know; use a client without to enqueue")
+)
+
 // ConfigureClient implements client.Plugin: our interceptor becomes the first one, and
 // the connection gets the gRPC interceptor that obtains host contexts.
 func (p *Plugin) ConfigureClient(_ context.Context, o client.PluginConfigureClientOptions) error {
@@ -43,10 +49,12 @@ func (p *Plugin) NewClient(ctx context.Context, o client.PluginNewClientOptions,
 	s.runtime = activity.NewRuntime(s.client, activity.RuntimeOptions{
 		Queue:           queue,
 		Marks:           p.settings.marks,
+		Disabled:        p.settings.Disabled,
 		Concurrency:     p.settings.Concurrency,
 		Window:          p.settings.Window,
 		Windows:         activity.Windows(p.settings.Marks, p.settings.Window),
 		DrainTimeout:    p.settings.DrainTimeout,
+		Divert:          !p.settings.Disabled && !p.settings.ActivityTasksInPlace && !s.externalStorage,
 		MaxPayloadBytes: p.settings.MaxPayloadBytes,
 	})
 	if !p.served.CompareAndSwap(nil, s) {

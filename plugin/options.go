@@ -36,6 +36,11 @@ type Options struct {
 	// out disabled to all workers of a task queue, then enable it.
 	Disabled bool
 
+	// ActivityTasksInPlace leaves marked activities that arrive as ordinary activity tasks,
+	// from workflows that are not routed, to the worker, as without the plugin. Otherwise
+	// the worker sends them through the queue too, as long as it has room for more.
+	ActivityTasksInPlace bool
+
 	// Concurrency is the number of marked activities that run at a time in each worker and
 	// pool. Default: the worker's MaxConcurrentActivityExecutionSize, which is 1,000 by
 	// default. It is required for workers with a Tuner.

@@ -63,6 +63,7 @@ func New(o Options) (*Plugin, error) {
 	p := &Plugin{settings: s}
 	p.interceptor = &workerInterceptor{router: workflow.NewInterceptor(workflow.Config{
 		Enabled:          p.enabled,
+		Holds:            p.holds,
 		Marks:            s.marks,
 		Dispatcher:       p.dispatcher,
 		DataConverter:    p.dataConverter,
@@ -83,10 +84,33 @@ func (p *Plugin) Close() error {
 	return p.settings.redis.Close()
 }
 
+// Queue runs marked activities without a workflow. It may be taken at any time; its methods
+// work once the plugin's client was made, in a process with workers or without. Options
+// that only stop routing (Disabled) do not stop it.
+func (p *Plugin) Queue() *activity.Queue {
+	return activity.NewQueue(func() (*activity.Runtime, error) {
+		switch s := p.served.Load(); {
+		case s == nil:
+			return nil, errNoClient
+		case s.externalStorage:
+			return nil, errExternalStorage
+		default:
+			return s.runtime, nil
+		}
+	})
+}
+
 // enabled tells whether runs that have not decided yet may be routed.
 func (p *Plugin) enabled() bool {
 	s := p.served.Load()
 	return s != nil && !s.externalStorage && !p.settings.Disabled
+}
+
+// holds tells whether new runs of a task queue stay plain for now, because workers poll
+// it that could not go on with a routed one.
+func (p *Plugin) holds(taskQueue string) bool {
+	s := p.served.Load()
+	return s != nil && s.runtime.Holds(taskQueue)
 }
 
 func (p *Plugin) dispatcher() workflow.Dispatcher {

@@ -19,6 +19,9 @@ import (
 	"go.temporal.io/sdk/worker"
 	sdkworkflow "go.temporal.io/sdk/workflow"
 	"go.uber.org/goleak"
+
+	"github.com/slipstream-go/slipstream/activity"
+	"github.com/slipstream-go/slipstream/batchqueue"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -99,6 +102,30 @@ func TestRoutingNeedsAClientAndNoExternalStorage(t *testing.T) {
 		ExternalStorage: converter.ExternalStorage{Drivers: make([]converter.StorageDriver, 1)}}}
 	require.NoError(t, p.NewClient(context.Background(), o, func(context.Context, client.PluginNewClientOptions) error { return nil }))
 	require.False(t, p.enabled())
+}
+
+func TestTheQueueNeedsAClient(t *testing.T) {
+	p := newPlugin(t, Options{Marks: []Mark{{Activity: double}}, Disabled: true})
+	q := p.Queue()
+	task := activity.Task{Activity: double, Args: []any{1}, StartToCloseTimeout: time.Minute}
+	o := activity.BatchOptions{TaskQueue: "q"}
+	_, err := q.Enqueue(t.Context(), o, task)
+	require.ErrorIs(t, err, errNoClient)
+	lazy(t, client.Options{Plugins: []client.Plugin{p}})
+	queue, err := batchqueue.New(p.settings.redis, p.settings.queueOptions("default"))
+	require.NoError(t, err)
+	require.NoError(t, queue.Announce(t.Context(), "q", []string{"double"}))
+	h, err := q.Enqueue(t.Context(), o, task)
+	require.NoError(t, err, "the queue taken before the client was made works, disabled or not")
+	_, err = q.Status(t.Context(), h)
+	require.NoError(t, err)
+
+	p = newPlugin(t, Options{})
+	stored := client.PluginNewClientOptions{ClientOptions: client.Options{Namespace: "n", Logger: quiet,
+		ExternalStorage: converter.ExternalStorage{Drivers: make([]converter.StorageDriver, 1)}}}
+	require.NoError(t, p.NewClient(context.Background(), stored, func(context.Context, client.PluginNewClientOptions) error { return nil }))
+	_, err = p.Queue().Enqueue(t.Context(), o, task)
+	require.ErrorIs(t, err, errExternalStorage)
 }
 
 func TestConvertersAreTheClientsFinalOnes(t *testing.T) {

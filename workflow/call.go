@@ -74,6 +74,13 @@ func (c *call) deadline() (time.Time, bool) {
 	return c.made.Add(c.Options.ScheduleToClose), c.Options.ScheduleToClose > 0
 }
 
+// startBy is when the call times out if it has not started by then, where that is before
+// its deadline.
+func (c *call) startBy() (time.Time, bool) {
+	limit := c.Options.ScheduleToStart
+	return c.made.Add(limit), limit > 0 && (c.Options.ScheduleToClose == 0 || limit < c.Options.ScheduleToClose)
+}
+
 // remaining is the time to the deadline, at least a moment, for a call that is handed to
 // somebody who counts from then on. It reports false where that makes no difference: no
 // deadline, or a call that was made just now.

@@ -15,6 +15,9 @@ type Config struct {
 	// not disabled and has a live runtime. Runs that have a route record follow it either
 	// way, and replay never asks.
 	Enabled func() bool
+	// Holds reports whether runs of this task queue that have not decided yet must stay
+	// plain: some of its workers could not go on with a routed run.
+	Holds func(taskQueue string) bool
 	// Marks maps the marked activity types to the pool name of their mark, "" for the
 	// default pool. It is read once per run, at the live route decision, by many runs at
 	// a time: it must not change.
@@ -29,8 +32,8 @@ type Config struct {
 	FailureConverter func() converter.FailureConverter
 }
 
-func (c *Config) enabled() bool {
-	return len(c.Marks) > 0 && c.Enabled != nil && c.Enabled()
+func (c *Config) enabled(taskQueue string) bool {
+	return len(c.Marks) > 0 && c.Enabled != nil && c.Enabled() && (c.Holds == nil || !c.Holds(taskQueue))
 }
 
 func (c *Config) dispatcher() Dispatcher {

@@ -130,10 +130,11 @@ func TestTimeouts(t *testing.T) {
 	detail, err := encodeJSON("progress")
 	require.NoError(t, err)
 	for kind, want := range map[wire.Kind]string{
-		wire.KindScheduleToStart: "ScheduleToStart",
-		wire.KindScheduleToClose: "ScheduleToClose",
-		wire.KindStartToClose:    "StartToClose",
-		wire.KindHeartbeat:       "Heartbeat",
+		wire.KindScheduleToStart: "activity ScheduleToStart timeout ScheduleToStart",
+		// The server's words, whichever limit the last attempt ran into.
+		wire.KindScheduleToClose: "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying ScheduleToClose",
+		wire.KindStartToClose:    "activity StartToClose timeout StartToClose",
+		wire.KindHeartbeat:       "activity Heartbeat timeout Heartbeat",
 	} {
 		got := outcomeOf(t, wire.Outcome{
 			Kind: kind, Retry: wire.RetryState(enumspb.RETRY_STATE_TIMEOUT),
@@ -141,7 +142,7 @@ func TestTimeouts(t *testing.T) {
 		})
 		require.Equal(t, []string{
 			"*internal.ActivityError Echo my-id Timeout",
-			"*internal.TimeoutError activity " + want + " timeout " + want + " progress",
+			"*internal.TimeoutError " + want + " progress",
 			"*internal.ApplicationError last failure Last false 0s 0 ",
 		}, describeError(got))
 	}
@@ -150,6 +151,12 @@ func TestTimeouts(t *testing.T) {
 		"*internal.TimeoutError activity StartToClose timeout StartToClose ",
 	}, describeError(outcomeOf(t, wire.Outcome{
 		Kind: wire.KindStartToClose, Retry: wire.RetryState(enumspb.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED),
+	})))
+	require.Equal(t, []string{
+		"*internal.ActivityError Echo my-id CancelRequested",
+		"*internal.TimeoutError activity ScheduleToClose timeout ScheduleToClose ",
+	}, describeError(outcomeOf(t, wire.Outcome{
+		Kind: wire.KindScheduleToClose, Retry: wire.RetryState(enumspb.RETRY_STATE_CANCEL_REQUESTED),
 	})))
 }
 

@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	sdkworkflow "go.temporal.io/sdk/workflow"
 
+	"github.com/slipstream-go/slipstream/internal/sdkerror"
 	"github.com/slipstream-go/slipstream/internal/wire"
 )
 
@@ -32,92 +33,106 @@ const (
 // give for a plain activity.
 func (r *router) finish(ctx sdkworkflow.Context, c *call, o *wire.Outcome) {
 	if o.Kind == wire.KindCompleted {
-		var result *commonpb.Payloads
-		if len(o.Payloads) > 0 {
-			result = &commonpb.Payloads{Payloads: o.Payloads}
-		}
-		r.settle(ctx, c, result, nil)
+		r.settle(ctx, c, payloadsOrNil(o.Payloads), nil)
 		return
 	}
-	info := &failurepb.ActivityFailureInfo{
+	r.settle(ctx, c, nil, r.errors(c.ctx).of(o, c.Type, c.ActivityID))
+}
+
+// refuse settles a call that dispatch did not accept.
+func (r *router) refuse(ctx sdkworkflow.Context, c *call, encoded *commonpb.Payload) {
+	e := r.errors(c.ctx)
+	var cause *failurepb.Failure
+	if encoded != nil {
+		cause = e.decode([]*commonpb.Payload{encoded})
+	}
+	if cause == nil {
+		cause = application(ErrorTypeRefused, "the call was refused")
+	}
+	r.settle(ctx, c, nil, sdkerror.Activity(&failurepb.ActivityFailureInfo{
 		ActivityType: &commonpb.ActivityType{Name: c.Type},
 		ActivityId:   c.ActivityID,
+		RetryState:   enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE,
+	}, e.toError(cause)))
+}
+
+// errorMaker makes the errors that workflow code gets for activities. Its converters are
+// the user's, bound to the workflow; they may panic, and so may making them.
+type errorMaker struct {
+	data    func() converter.DataConverter
+	failure func() converter.FailureConverter
+}
+
+func (r *router) errors(ctx sdkworkflow.Context) errorMaker {
+	return errorMaker{
+		data: func() converter.DataConverter { return r.dataConverter(ctx) },
+		failure: func() converter.FailureConverter {
+			return converter.WithFailureConverterSerializationContext(r.config.failureConverter(), r.serializationContext(ctx))
+		},
+	}
+}
+
+// of is the error for an outcome that is no result. Only its cause is the failure
+// converter's, as for a plain activity.
+func (e errorMaker) of(o *wire.Outcome, activityType, activityID string) error {
+	info := &failurepb.ActivityFailureInfo{
+		ActivityType: &commonpb.ActivityType{Name: activityType},
+		ActivityId:   activityID,
 		Identity:     o.Worker,
 		RetryState:   enumspb.RetryState(o.Retry),
 	}
 	var cause *failurepb.Failure
 	switch o.Kind {
 	case wire.KindFailed:
-		cause = r.decodeFailure(c, o.Payloads)
+		cause = e.decode(o.Payloads)
 		if cause == nil {
 			cause = unreadable("the activity failed, but with no failure")
 		}
 	case wire.KindCanceled:
 		info.RetryState = enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE
-		cause = canceled(o.Payloads)
+		return sdkerror.Activity(info, sdkerror.Canceled(e.data(), payloadsOrNil(o.Payloads)))
 	case wire.KindScheduleToStart, wire.KindScheduleToClose, wire.KindStartToClose, wire.KindHeartbeat:
 		info.Identity = "" // as the server's time-out events have none
-		cause = timedOut(timeoutTypes[o.Kind], o.Details, r.decodeFailure(c, o.Payloads))
+		cause = timedOut(o, e.decode(o.Payloads))
 	case wire.KindPoison:
 		info.RetryState = enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE
 		cause = application(ErrorTypePoison, "executors were lost with this call too often, it is in the dead letters")
-		cause.Cause = r.decodeFailure(c, o.Payloads)
+		cause.Cause = e.decode(o.Payloads)
 	default:
 		cause = unreadable(fmt.Sprintf("the call ended in a way that this version does not know (%d)", o.Kind))
 	}
-	r.fail(ctx, c, info, cause)
+	return sdkerror.Activity(info, e.toError(cause))
 }
 
-// refuse settles a call that dispatch did not accept.
-func (r *router) refuse(ctx sdkworkflow.Context, c *call, encoded *commonpb.Payload) {
-	var cause *failurepb.Failure
-	if encoded != nil {
-		cause = r.decodeFailure(c, []*commonpb.Payload{encoded})
-	}
-	if cause == nil {
-		cause = application(ErrorTypeRefused, "the call was refused")
-	}
-	r.fail(ctx, c, &failurepb.ActivityFailureInfo{
-		ActivityType: &commonpb.ActivityType{Name: c.Type},
-		ActivityId:   c.ActivityID,
-		RetryState:   enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE,
-	}, cause)
-}
-
-func (r *router) fail(ctx sdkworkflow.Context, c *call, info *failurepb.ActivityFailureInfo, cause *failurepb.Failure) {
-	failure := &failurepb.Failure{
-		Message:     "activity error",
-		Source:      "GoSDK",
-		Cause:       cause,
-		FailureInfo: &failurepb.Failure_ActivityFailureInfo{ActivityFailureInfo: info},
-	}
-	r.settle(ctx, c, nil, r.toError(ctx, failure))
-}
-
-func (r *router) toError(ctx sdkworkflow.Context, failure *failurepb.Failure) (err error) {
+func (e errorMaker) toError(failure *failurepb.Failure) (err error) {
 	defer caught(func(p any) {
 		err = temporal.NewNonRetryableApplicationError(fmt.Sprintf("failure converter: %v", p), ErrorTypeUnreadable, nil)
 	})
-	fc := converter.WithFailureConverterSerializationContext(r.config.failureConverter(), r.serializationContext(ctx))
-	return fc.FailureToError(failure)
+	return e.failure().FailureToError(failure)
 }
 
-// decodeFailure returns nil for no payload. A payload that the converter does not take
-// becomes a failure that says so: the call did end, and a workflow task must not fail.
-func (r *router) decodeFailure(c *call, payloads []*commonpb.Payload) (failure *failurepb.Failure) {
+// decode reads the failure that an attempt left, nil for no payload. A payload that the
+// converter does not take becomes a failure that says so: the call did end, and a workflow
+// task must not fail.
+func (e errorMaker) decode(payloads []*commonpb.Payload) (failure *failurepb.Failure) {
 	if len(payloads) == 0 {
 		return nil
 	}
 	defer caught(func(p any) { failure = unreadable(fmt.Sprintf("data converter: %v", p)) })
-	dc := converter.WithDataConverterSerializationContext(r.config.dataConverter(), r.serializationContext(c.ctx))
-	if aware, ok := dc.(sdkworkflow.ContextAware); ok {
-		dc = aware.WithWorkflowContext(c.ctx)
-	}
-	failure, err := wire.DecodeFailure(dc, payloads[0])
+	failure, err := wire.DecodeFailure(e.data(), payloads[0])
 	if err != nil {
 		return unreadable(err.Error())
 	}
 	return failure
+}
+
+// dataConverter returns the client's data converter as a call made with ctx needs it.
+func (r *router) dataConverter(ctx sdkworkflow.Context) converter.DataConverter {
+	dc := converter.WithDataConverterSerializationContext(r.config.dataConverter(), r.serializationContext(ctx))
+	if aware, ok := dc.(sdkworkflow.ContextAware); ok {
+		dc = aware.WithWorkflowContext(ctx)
+	}
+	return dc
 }
 
 // caught runs f after a panic of a user's converter. Signals are handled outside of
@@ -142,27 +157,19 @@ var timeoutTypes = map[wire.Kind]enumspb.TimeoutType{
 	wire.KindHeartbeat:       enumspb.TIMEOUT_TYPE_HEARTBEAT,
 }
 
-// timedOut is the failure that the server writes for a time-out.
-func timedOut(kind enumspb.TimeoutType, details []*commonpb.Payload, last *failurepb.Failure) *failurepb.Failure {
-	return &failurepb.Failure{
-		Message: fmt.Sprintf("activity %s timeout", kind),
-		Source:  "Server",
-		Cause:   last,
-		FailureInfo: &failurepb.Failure_TimeoutFailureInfo{TimeoutFailureInfo: &failurepb.TimeoutFailureInfo{
-			TimeoutType:          kind,
-			LastHeartbeatDetails: payloadsOrNil(details),
-		}},
-	}
-}
+// noTimeToRetry is the server's message for the time-out of a call that was still to be
+// tried, whatever time-out its last attempt ran into.
+const noTimeToRetry = "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying"
 
-func canceled(details []*commonpb.Payload) *failurepb.Failure {
-	return &failurepb.Failure{
-		Message: "canceled",
-		Source:  "GoSDK",
-		FailureInfo: &failurepb.Failure_CanceledFailureInfo{CanceledFailureInfo: &failurepb.CanceledFailureInfo{
-			Details: payloadsOrNil(details),
-		}},
+// timedOut is the failure that the server writes for a time-out.
+func timedOut(o *wire.Outcome, last *failurepb.Failure) *failurepb.Failure {
+	failure := wire.TimeoutFailure(timeoutTypes[o.Kind])
+	if o.Kind == wire.KindScheduleToClose && enumspb.RetryState(o.Retry) == enumspb.RETRY_STATE_TIMEOUT {
+		failure.Message = noTimeToRetry
 	}
+	failure.GetTimeoutFailureInfo().LastHeartbeatDetails = payloadsOrNil(o.Details)
+	failure.Cause = last
+	return failure
 }
 
 func application(errorType, message string) *failurepb.Failure {

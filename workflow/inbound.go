@@ -20,7 +20,7 @@ func (in *inbound) Init(outbound interceptor.WorkflowOutboundInterceptor) error 
 
 func (in *inbound) ExecuteWorkflow(ctx sdkworkflow.Context, input *interceptor.ExecuteWorkflowInput) (any, error) {
 	in.router.background(ctx)
-	return in.Next.ExecuteWorkflow(ctx, input)
+	return in.Next.ExecuteWorkflow(sdkworkflow.WithValue(ctx, routerKey{}, in.router), input)
 }
 
 // HandleSignal takes the outcomes of completion signals and passes all other signals on.

@@ -2,16 +2,11 @@ package workflow
 
 import (
 	"cmp"
-	"math"
 	"strconv"
 	"strings"
-	"time"
 
-	commonpb "go.temporal.io/api/common/v1"
-	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	sdkworkflow "go.temporal.io/sdk/workflow"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/slipstream-go/slipstream/internal/wire"
 )
@@ -48,7 +43,7 @@ func (r *router) resolve(ctx sdkworkflow.Context, activityType string) (*options
 			ScheduleToStart: o.ScheduleToStartTimeout,
 			StartToClose:    o.StartToCloseTimeout,
 			Heartbeat:       o.HeartbeatTimeout,
-			Retry:           retryPolicy(o.RetryPolicy),
+			Retry:           wire.RetryPolicy(o.RetryPolicy),
 		},
 		taskQueue:           cmp.Or(o.TaskQueue, info.TaskQueueName),
 		activityID:          o.ActivityID,
@@ -57,11 +52,11 @@ func (r *router) resolve(ctx sdkworkflow.Context, activityType string) (*options
 	valid := validName(activityType) && validName(resolved.taskQueue) &&
 		!strings.HasPrefix(resolved.taskQueue, "/_sys/") &&
 		(resolved.activityID == "" || validName(resolved.activityID)) &&
-		validTimeouts(&resolved.CallOptions) && validRetry(resolved.Retry)
+		resolved.Validate() == nil
 	if !valid {
 		return nil, false
 	}
-	completeTimeouts(&resolved.CallOptions, info.WorkflowRunTimeout)
+	resolved.Complete(info.WorkflowRunTimeout)
 	return resolved, true
 }
 
@@ -71,84 +66,7 @@ func (r *router) inSession(ctx sdkworkflow.Context) bool {
 	return sdkworkflow.GetSessionInfo(sdkworkflow.WithValue(ctx, silent{}, true)) != nil
 }
 
-// The limits below are the server's defaults for command attributes.
+// maxNameLength is the server's default limit for names in command attributes.
 const maxNameLength = 1000
 
 func validName(name string) bool { return name != "" && len(name) <= maxNameLength }
-
-func validTimeouts(o *wire.CallOptions) bool {
-	if min(o.ScheduleToClose, o.ScheduleToStart, o.StartToClose, o.Heartbeat) < 0 {
-		return false
-	}
-	return o.ScheduleToClose > 0 || o.StartToClose > 0
-}
-
-// completeTimeouts does what the server does with a schedule command: time-outs that
-// are missing follow from those that are there, and none outlives the run. Handlers see
-// the result in activity.GetInfo.
-func completeTimeouts(o *wire.CallOptions, run time.Duration) {
-	if o.ScheduleToClose > 0 {
-		o.ScheduleToStart = min(cmp.Or(o.ScheduleToStart, o.ScheduleToClose), o.ScheduleToClose)
-		o.StartToClose = min(cmp.Or(o.StartToClose, o.ScheduleToClose), o.ScheduleToClose)
-	} else {
-		o.ScheduleToClose = run
-		o.ScheduleToStart = cmp.Or(o.ScheduleToStart, run)
-	}
-	if run > 0 {
-		o.ScheduleToClose = min(o.ScheduleToClose, run)
-		o.ScheduleToStart = min(o.ScheduleToStart, run)
-		o.StartToClose = min(o.StartToClose, run)
-	}
-	o.Heartbeat = min(o.Heartbeat, o.StartToClose)
-}
-
-// The server's default retry policy; namespaces may change it by dynamic configuration,
-// which no client can read.
-const (
-	defaultInitialInterval        = time.Second
-	defaultBackoffCoefficient     = 2.0
-	defaultMaximumIntervalInitial = 100 // maximum interval, in initial intervals
-)
-
-func retryPolicy(p *temporal.RetryPolicy) *commonpb.RetryPolicy {
-	if p == nil {
-		p = &temporal.RetryPolicy{}
-	}
-	initial := cmp.Or(p.InitialInterval, defaultInitialInterval)
-	maximum := p.MaximumInterval
-	if maximum == 0 {
-		maximum = defaultMaximumIntervalInitial * initial
-		if initial > math.MaxInt64/defaultMaximumIntervalInitial {
-			maximum = math.MaxInt64
-		}
-	}
-	return &commonpb.RetryPolicy{
-		InitialInterval:        durationpb.New(initial),
-		BackoffCoefficient:     cmp.Or(p.BackoffCoefficient, defaultBackoffCoefficient),
-		MaximumInterval:        durationpb.New(maximum),
-		MaximumAttempts:        p.MaximumAttempts,
-		NonRetryableErrorTypes: p.NonRetryableErrorTypes,
-	}
-}
-
-// timeoutTypePrefix begins the names by which a retry policy excludes time-outs.
-const timeoutTypePrefix = "TemporalTimeout:"
-
-func validRetry(p *commonpb.RetryPolicy) bool {
-	if p.GetMaximumAttempts() == 1 {
-		return true
-	}
-	initial, maximum := p.GetInitialInterval().AsDuration(), p.GetMaximumInterval().AsDuration()
-	if initial < 0 || maximum < initial || p.GetBackoffCoefficient() < 1 || p.GetMaximumAttempts() < 0 {
-		return false
-	}
-	for _, name := range p.GetNonRetryableErrorTypes() {
-		if timeout, ok := strings.CutPrefix(name, timeoutTypePrefix); ok {
-			kind, err := enumspb.TimeoutTypeFromString(timeout)
-			if err != nil || kind == enumspb.TIMEOUT_TYPE_UNSPECIFIED {
-				return false
-			}
-		}
-	}
-	return true
-}

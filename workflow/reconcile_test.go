@@ -52,6 +52,18 @@ func TestAsksAtGrowingIntervals(t *testing.T) {
 	}
 }
 
+// Somebody must look when ScheduleToStart has passed: no executor may be alive to do so.
+func TestAsksOnceScheduleToStartHasPassed(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.queue.clock = b.Now
+	b.after(50*time.Second, func() { b.signal(b.queue.done(1, "at last")) })
+	_, err := b.run(once(sdkworkflow.ActivityOptions{ScheduleToStartTimeout: 5 * time.Second, StartToCloseTimeout: time.Hour}))
+	require.NoError(t, err)
+	require.Equal(t, 6*time.Second, b.askTimes()[0])
+	require.Len(t, b.queue.asks, 2, "then at regular times: the call may have started")
+}
+
 func TestNoAskWithoutOpenCalls(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

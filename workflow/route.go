@@ -36,7 +36,7 @@ func (r *router) decide(ctx sdkworkflow.Context) *wire.Route {
 	// On the workflow's own context: the call's may have another data converter, and who
 	// reads the record later does not know it.
 	ctx = r.background(ctx)
-	if r.Next.IsReplaying(ctx) || r.config.enabled() {
+	if r.Next.IsReplaying(ctx) || r.config.enabled(r.Next.GetInfo(ctx).TaskQueueName) {
 		// A worker's PreferredVersionProvider may answer the default version in live code
 		// too; the run then stays plain, with a marker that says so.
 		if r.Next.GetVersion(ctx, changeID, sdkworkflow.DefaultVersion, 1) != sdkworkflow.DefaultVersion {

@@ -28,6 +28,7 @@ type router struct {
 	held     watermark
 	watchers map[sdkworkflow.Channel]*watcher
 	cancels  []*call // cancel requests of this workflow task
+	orphans  orphans
 	fallback fallback
 	burden   burden
 	alarm    alarm
@@ -76,7 +77,7 @@ func (r *router) ExecuteActivity(ctx sdkworkflow.Context, activityType string, a
 		settable.SetError(err)
 		return future
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !options.waitForCancellation {
 		settable.SetError(sdkworkflow.ErrCanceled)
 		return future
 	}

@@ -20,7 +20,6 @@ local last = last_chunk(run)
 for c = from, math.min(last, from + page - 1) do
   for n = c * PER + 1, (c + 1) * PER do
     local state, fingerprint, lane, type, id = record(run, n)
-    local name = task_name(run, n)
     if state == 'q' or state == 'x' then
       local consumer = is_claimed(lane, type, id)
       if consumer then
@@ -30,14 +29,15 @@ for c = from, math.min(last, from + page - 1) do
         local r = redis.call('XRANGE', stream_key(lane, type), id, id)
         if r[1] then
           local f = fields(r[1][2])
-          redis.call('HSET', DELAYED, name, pack(type, f.w, f.e, f.m or '', f.l or '', f.h or ''))
           redis.call('XDEL', stream_key(lane, type), id)
+          park(run, n, fingerprint, lane, type, id, f.w, f.e, f.m or '', f.l or '', f.h or '', now + parked)
+        else
+          set_state(run, n, 'a') -- lost; whoever asks is told so
+          add_open(run, -1)
         end
-        write(run, n, 'z', fingerprint, lane, type)
-        add_open(run, -1)
       end
     elseif state == 'd' then
-      redis.call('ZREM', DUE, 'd' .. name)
+      redis.call('ZADD', DUE, now + parked, 'd' .. task_name(run, n))
       set_state(run, n, 'z')
       add_open(run, -1)
     end

@@ -9,15 +9,7 @@
 local run, address = ARGV[1], ARGV[2]
 local key, now, codes, reply, rung = run_key(run), now_ms(), {}, { '' }, 0
 local known_run = redis.call('EXISTS', key) == 1
-local abandoned = known_run and redis.call('HGET', key, 'z')
-if abandoned then
-  redis.call('HDEL', key, 'z')
-  redis.call('ZREM', DUE, 'p' .. run)
-  redis.call('PERSIST', key)
-  redis.call('PERSIST', box_key(run))
-  add_open(run, 0) -- flush gives the record its retention back if nothing is open
-  if redis.call('LLEN', box_key(run)) > 0 then make_deliverable(run, now) end
-end
+if redis.call('HEXISTS', key, 'z') == 1 then revive(run, now) end
 if known_run and address ~= '' then redis.call('HSET', key, 'A', address) end
 
 for i = 3, #ARGV, 2 do
@@ -29,7 +21,7 @@ for i = 3, #ARGV, 2 do
       code = 'q'
       -- A record that outlived its task (lost group, deleted stream) must not hold the
       -- call for ever.
-      if state == 'q' and not (lane == 's' and id == '0-0') and #redis.call('XRANGE', stream_key(lane, type), id, id) == 0 then
+      if state == 'q' and #redis.call('XRANGE', stream_key(lane, type), id, id) == 0 then
         code = 'n'
         set_state(run, n, 'a')
         add_open(run, -1)
@@ -41,12 +33,11 @@ for i = 3, #ARGV, 2 do
         reply[#reply + 1] = outcome
       end
     elseif state == 'z' then
-      local name = task_name(run, n)
-      local parked = redis.call('HGET', DELAYED, name)
+      local parked = redis.call('HGET', DELAYED, task_name(run, n))
       if parked then
         local f = unpack_fields(parked)
-        redis.call('HDEL', DELAYED, name)
-        requeue(run, n, fingerprint, f[1], f[2], f[3], f[4], f[5], f[6], now)
+        drop_delayed(run, n)
+        requeue(run, n, fingerprint, f[1], f[2], f[3], f[4], f[5], f[6])
         add_open(run, 1)
         rung, code = rung + 1, 'q'
       end

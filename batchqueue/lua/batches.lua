@@ -14,7 +14,7 @@ local burst, rate = tonumber(ARGV[4]), tonumber(ARGV[5])
 
 for _, run in ipairs(redis.call('ZRANGEBYSCORE', DELIVERABLE, '-inf', now, 'LIMIT', 0, runs)) do
   local key, box = run_key(run), box_key(run)
-  local r = redis.call('HMGET', key, 'b', 'g', 'z', 'N', 'h', 'H', 'A')
+  local r = redis.call('HMGET', key, 'b', 'g', 'z', 'N', 'h', 'H', 'A', 'V')
   local size = tonumber(r[1] or 0)
   local tokens = live_tokens(run, now)
   local overdue = r[5] and now - tonumber(r[5]) >= tonumber(r[6] or 0)
@@ -34,16 +34,16 @@ for _, run in ipairs(redis.call('ZRANGEBYSCORE', DELIVERABLE, '-inf', now, 'LIMI
       redis.call('ZADD', DELIVERABLE, now + math.ceil((1 - have) * 1000 / rate), run)
     else
       if size == 0 then
-        local bytes = 0
+        local bytes, overhead = 0, tonumber(r[8] or 0)
         while size < most do
           local page = redis.call('LRANGE', box, size, math.min(size + 99, most - 1))
           local full = #page == 0
           for _, e in ipairs(page) do
-            if size > 0 and bytes + #e > room then
+            if size > 0 and bytes + #e + overhead > room then
               full = true
               break
             end
-            size, bytes = size + 1, bytes + #e
+            size, bytes = size + 1, bytes + #e + overhead
           end
           if full then break end
         end
@@ -55,7 +55,7 @@ for _, run in ipairs(redis.call('ZRANGEBYSCORE', DELIVERABLE, '-inf', now, 'LIMI
       redis.call('ZADD', DELIVERABLE, now + tonumber(ARGV[6]), run)
       -- A wave's own data may be trimmed already; any wave of the run says where it is.
       local common = redis.call('HGET', key, 'w' .. wave)
-        or redis.call('HGET', key, 'w' .. (redis.call('HGET', key, 'c') or '')) or ''
+        or redis.call('HGET', key, 'w' .. string.sub(redis.call('HGET', key, 'W') or '', 1, 8)) or ''
       reply[#reply + 1] = { run, common, r[7] or '', outcomes, tonumber(redis.call('HGET', key, 'B')) }
     end
   end

@@ -25,7 +25,6 @@ for i = 6, #ARGV, 2 do
   local state, fingerprint, lane, type, id = record(run, n)
   local reply = 'e'
   if state and (wanted == '' or wanted == fingerprint) then
-    local name = task_name(run, n)
     if state == 'q' or state == 'x' then
       local consumer = is_claimed(lane, type, id)
       if consumer then
@@ -47,10 +46,9 @@ for i = 6, #ARGV, 2 do
       end
     elseif state == 'd' then
       reply = 'c'
-      local parked = redis.call('HGET', DELAYED, name)
-      local wave = parked and unpack_fields(parked)[2] or string.rep('\0', 8)
-      redis.call('ZREM', DUE, 'd' .. name)
-      redis.call('HDEL', DELAYED, name)
+      local delayed = redis.call('HGET', DELAYED, task_name(run, n))
+      local wave = delayed and unpack_fields(delayed)[2] or string.rep('\0', 8)
+      drop_delayed(run, n)
       conclude(run, n, fingerprint, wave)
     end
   end

@@ -9,7 +9,7 @@
 --      6 7 8 budgets for suspects of level 1, 2 and 3 (level 3 is claimed alone)
 --      then type names
 -- Reply { flag, commons, entries }: flag 1 more may wait, 0 no, -1 blocked by the outbox
---   commons: run, digest, data, ...  entries: { type, lane, id, fields, '', '' }
+--   commons: run, digest, data, ...  entries: { type, lane, id, fields, '', '', 0 }
 local executor, lease, want, room = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 if tonumber(redis.call('HGET', COUNTERS, 'outbox') or 0) >= tonumber(ARGV[5]) then
   return { -1, {}, {} }
@@ -45,35 +45,17 @@ local function read(lane, type, n)
   return false
 end
 
--- Suspects wait in lists and pass through a stream only when claimed, so that each
--- executor takes no more of them than its budget.
-local function suspects(level, type, budget)
-  if budget > 0 then read('s', type, budget) end -- one that a full claim left behind
-  for _ = 1, budget do
-    if #entries >= want or (#entries > 0 and bytes >= room) then return end
-    local packed = redis.call('LPOP', suspects_key(level .. ':' .. type))
-    if not packed then return end
-    local f = unpack_fields(packed)
-    local state, fingerprint, lane, _, waiting = record(f[1], tonumber(f[3]))
-    if state == 'q' and fingerprint == f[8] and lane == 's' and waiting == '0-0' then
-      local id = add_entry('s', type, 'r', f[1], 'w', f[2], 'n', f[3], 'e', f[4], 'm', f[5], 'l', f[6], 'h', f[7])
-      write(f[1], tonumber(f[3]), 'q', fingerprint, 's', type, id)
-      read('s', type, 1)
-    end
-  end
-end
-
 local types = {}
 for i = 9, #ARGV do types[#types + 1] = ARGV[i] end
 local levels = { tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]) }
 for _, type in ipairs(types) do
-  if levels[3] > 0 and #entries == 0 then suspects(3, type, 1) end
+  if #entries == 0 then read('3', type, math.min(1, levels[3])) end
 end
 if #entries == 0 then
   for level = 1, 2 do
     for _, type in ipairs(types) do
       local before = #entries
-      suspects(level, type, levels[level])
+      read(tostring(level), type, levels[level])
       levels[level] = levels[level] - (#entries - before)
     end
   end
@@ -95,6 +77,5 @@ if #entries == 0 then
   end
 end
 if #entries > 0 then redis.call('ZADD', LEASES, now_ms() + lease, executor) end
-flush()
 local commons, out = entries_reply(entries)
 return { more and 1 or 0, commons, out }

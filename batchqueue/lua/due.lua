@@ -1,26 +1,33 @@
--- due.lua: does what is due in the slot: delayed tasks go to the front lane, waiting
--- deadlines that ran out become outcomes, outcomes whose window is past go before the
--- Deliverer, parked runs are purged.
--- Guarantee: a deadline ends a task only while it is not claimed; a task that was added
--- again after the deadline was set is not touched by it.
+-- due.lua: does what is due in the slot: delayed tasks go to the front lane, tasks that
+-- have waited too long end, outcomes whose window is past go before the Deliverer, parked
+-- runs are purged.
+-- Guarantee: a deadline ends a task only while it is not claimed, and only the task's own:
+-- it counts from the entry that waits now, whatever was set for its number before.
 -- KEYS[1] slot prefix
--- ARGV 1 at most  2 inbox prefix
+-- ARGV 1 at most: members, of which a chunk of waiting tasks counts as 32
+--      2 inbox prefix
 -- Reply: ms until the next, -1 if nothing is set
-local now, rung, page = now_ms(), 0, tonumber(ARGV[1])
+local now, rung, room = now_ms(), 0, tonumber(ARGV[1])
 
-local function expire(run, n, kind, at)
+local function end_wait(run, n)
   local state, fingerprint, lane, type, id = record(run, n)
-  if state ~= 'q' or tonumber(string.match(id, '^%d+')) > at or is_claimed(lane, type, id) then return end
+  if state ~= 'q' or is_claimed(lane, type, id) then return end
   local r = redis.call('XRANGE', stream_key(lane, type), id, id)
-  local f = r[1] and fields(r[1][2]) or {}
+  if not r[1] then return end
+  local f = fields(r[1][2])
+  local at, kind = waits_until(run, f.w, f.e, f.m or '', id)
+  if not at then return end
+  if at > now then return add_wait(run, floor((n - 1) / PER), at) end
   redis.call('XDEL', stream_key(lane, type), id)
-  local attempt = tonumber(string.match(f.m or '1', '^%d+'))
+  local attempt = tonumber(string.match(f.m or '', '^%d+') or 1)
   -- the body as Go decodes it: kind in lower case, attempts made, last failure
-  finish(run, n, fingerprint, f.w or string.rep('\0', 8), kind .. string.format('%.0f:', attempt - 1) .. (f.l or ''))
+  finish(run, n, fingerprint, f.w, kind .. string.format('%.0f:', attempt - 1) .. (f.l or ''))
   count('expired', 1)
 end
 
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, page)) do
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, room)) do
+  if room <= 0 then break end
+  room = room - 1
   redis.call('ZREM', DUE, member)
   local what, rest = string.sub(member, 1, 1), string.sub(member, 2)
   if what == 'd' then
@@ -30,19 +37,13 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
     redis.call('HDEL', DELAYED, rest)
     if packed and state == 'd' then
       local f = unpack_fields(packed)
-      requeue(run, tonumber(n), fingerprint, f[1], f[2], f[3], f[4], f[5], f[6], now)
+      requeue(run, tonumber(n), fingerprint, f[1], f[2], f[3], f[4], f[5], f[6])
       rung = rung + 1
     end
-  elseif what == 's' or what == 'c' then
-    local at, run, from, to = string.match(rest, '^(%d+):(.*)/(%d+)%-(%d+)$')
-    if redis.call('EXISTS', run_key(run)) == 1 then
-      -- wide waves expire in pages: the rest comes back at once
-      local last = math.min(tonumber(to), tonumber(from) + 999)
-      for n = tonumber(from), last do expire(run, n, what, tonumber(at)) end
-      if last < tonumber(to) then
-        redis.call('ZADD', DUE, now, string.format('%s%s:%s/%.0f-%s', what, at, run, last + 1, to))
-      end
-    end
+  elseif what == 'w' then
+    local run, c = string.match(rest, '^(.*)/(%d+)$')
+    for n = c * PER + 1, (c + 1) * PER do end_wait(run, n) end
+    room = room - PER + 1
   elseif what == 't' then
     local live = live_tokens(rest, now)
     local h = redis.call('HMGET', run_key(rest), 'h', 'H')
@@ -58,14 +59,7 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
   elseif what == 'p' then
     if redis.call('HEXISTS', run_key(rest), 'z') == 1 then
       drop_box(rest)
-      for _, field in ipairs(redis.call('HKEYS', run_key(rest))) do
-        local c = string.match(field, '^t(%d+)$')
-        if c then
-          local names = {}
-          for n = c * PER + 1, (c + 1) * PER do names[#names + 1] = task_name(rest, n) end
-          redis.call('HDEL', DELAYED, unpack(names))
-        end
-      end
+      drop_waits(rest)
       redis.call('DEL', run_key(rest), taken_key(rest))
     end
   end

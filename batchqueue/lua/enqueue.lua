@@ -7,8 +7,9 @@
 -- ARGV 1 run  2 held below  3 retention ms  4 wave of the window ('' none)  5 window ms
 --      6 inbox  7 common digest (8 bytes)  8 common data  9 last number of the chunk
 --      10 pool bell channel  11 slot  12 executor bell prefix
---      13 T  then T type names
---      D  then D times: kind (s schedule-to-start, c schedule-to-close), ms, from, to
+--      13 bytes that delivery adds to each outcome
+--      14 T  then T type names
+--      D  then D times: ms that the tasks of the numbers from .. to may wait, from, to
 --      then for each task: number, fingerprint(8) .. flag (e: caller holds the outcome,
 --      r: caller is sure that a delivered outcome is lost), type (index into the T names),
 --      entry
@@ -17,10 +18,10 @@
 local run, held, retention = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local wave, window, inbox = ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local common_id, common, last = ARGV[7], ARGV[8], tonumber(ARGV[9])
-local pool_bell, slot, executor_bell = ARGV[10], ARGV[11], ARGV[12]
+local pool_bell, slot, executor_bell, overhead = ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 local key, now = run_key(run), now_ms()
 
-local at = 13
+local at = 14
 local types = {}
 for i = 1, tonumber(ARGV[at]) do
   types[i] = ARGV[at + i]
@@ -30,18 +31,13 @@ end
 at = at + 1 + #types
 local deadlines = {}
 for i = 1, tonumber(ARGV[at]) do
-  local d = at + 1 + (i - 1) * 4
-  deadlines[i] = { kind = ARGV[d], ms = tonumber(ARGV[d + 1]), from = ARGV[d + 2], to = ARGV[d + 3] }
+  local d = at + 1 + (i - 1) * 3
+  deadlines[i] = { ms = tonumber(ARGV[d]), from = tonumber(ARGV[d + 1]), to = tonumber(ARGV[d + 2]) }
 end
-at = at + 1 + #deadlines * 4
+at = at + 1 + #deadlines * 3
 
--- The run speaks, so it exists: what was abandoned is wanted again.
-local head = redis.call('HMGET', key, 'z', 'W', 'L', 'k')
-if head[1] then
-  redis.call('HDEL', key, 'z')
-  redis.call('PERSIST', box_key(run))
-  if redis.call('LLEN', box_key(run)) > 0 then make_deliverable(run, now) end
-end
+local head = redis.call('HMGET', key, 'z', 'W', 'L', 'D')
+if head[1] then revive(run, now) end
 
 -- An old task under this number must never answer the new call.
 local function supersede(n, state, lane, type, id)
@@ -55,9 +51,7 @@ local function supersede(n, state, lane, type, id)
     end
     add_open(run, -1)
   elseif state == 'd' or state == 'z' then
-    local name = task_name(run, n)
-    redis.call('ZREM', DUE, 'd' .. name)
-    redis.call('HDEL', DELAYED, name)
+    drop_delayed(run, n)
     if state == 'd' then add_open(run, -1) end
   elseif state == 't' then
     redis.call('HDEL', taken_key(run), n)
@@ -67,7 +61,7 @@ local function supersede(n, state, lane, type, id)
   end
 end
 
-local codes, reply, added, last_entry = {}, { '' }, 0, '0-0'
+local codes, reply, added = {}, { '' }, 0
 while at + 3 <= #ARGV do
   local n, type = tonumber(ARGV[at]), types[tonumber(ARGV[at + 2])]
   local fingerprint, flag = string.sub(ARGV[at + 1], 1, 8), string.sub(ARGV[at + 1], 9)
@@ -75,6 +69,7 @@ while at + 3 <= #ARGV do
   local code = 'q'
   if state and old ~= fingerprint then
     supersede(n, state, lane, old_type, id)
+    write(run, n, 'a', fingerprint, 'r', type) -- nothing is expected under it yet
     state = nil
   end
   if flag == 'e' then
@@ -88,9 +83,8 @@ while at + 3 <= #ARGV do
       code = 'd'
       reply[#reply + 1] = outcome
     else
-      if state == 'z' then redis.call('HDEL', DELAYED, task_name(run, n)) end
+      if state == 'z' then drop_delayed(run, n) end
       local entry = redis.call('XADD', stream_key('r', type), '*', 'r', run, 'w', common_id, 'n', ARGV[at], 'e', ARGV[at + 3])
-      last_entry = entry
       write(run, n, 'q', fingerprint, 'r', type, entry)
       add_open(run, 1)
       added = added + 1
@@ -102,10 +96,11 @@ end
 reply[1] = table.concat(codes)
 
 if added > 0 then
-  redis.call('HSET', key, 'w' .. common_id, common, 'c', common_id, 'ttl', retention)
+  redis.call('HSET', key, 'w' .. common_id, common)
+  if retention ~= RETENTION then redis.call('HSET', key, 'ttl', retention) end
+  if overhead ~= '0' then redis.call('HSET', key, 'V', overhead) end
   for _, d in ipairs(deadlines) do
-    -- entry ids may run ahead of the clock as this script read it
-    add_due(now + d.ms, d.kind .. string.match(last_entry, '^%d+') .. ':' .. run .. '/' .. d.from .. '-' .. d.to)
+    for c = floor((d.from - 1) / PER), floor((d.to - 1) / PER) do add_wait(run, c, now + d.ms) end
   end
   count('enqueued', added)
 end
@@ -122,12 +117,9 @@ if held > 1 then
       -- A task that its caller gave up may still be here; nobody will count it out later.
       local state = record(run, n)
       if state == 'q' or state == 'x' or state == 'd' or state == 'f' then add_open(run, -1) end
-      if state == 'd' then
-        local name = task_name(run, n)
-        redis.call('ZREM', DUE, 'd' .. name)
-        redis.call('HDEL', DELAYED, name)
-      end
+      if state == 'd' or state == 'z' then drop_delayed(run, n) end
     end
+    if head[4] then redis.call('ZREM', DUE, chunk_name(run, c)) end
     drop_chunk(run, c)
     redis.call('HDEL', key, 't' .. c)
     redis.call('HDEL', taken_key(run), unpack(numbers))
@@ -136,22 +128,18 @@ if held > 1 then
 end
 if added > 0 then
   local keep, found = {}, false
-  for digest, upto in string.gmatch(head[2] or '', '(%w+)=(%d+);') do
-    local raw = string.gsub(digest, '%x%x', function(h) return string.char(tonumber(h, 16)) end)
+  for digest, upto in string.gmatch(head[2] or '', '(........)(%d+);') do
     upto = tonumber(upto)
-    if raw == common_id then
+    if digest == common_id then
       found, upto = true, math.max(upto, last)
     end
-    if upto >= held or raw == common_id then
-      keep[#keep + 1] = digest .. '=' .. string.format('%.0f', upto) .. ';'
+    if upto >= held or digest == common_id then
+      keep[#keep + 1] = digest .. string.format('%.0f', upto) .. ';'
     else
-      redis.call('HDEL', key, 'w' .. raw)
+      redis.call('HDEL', key, 'w' .. digest)
     end
   end
-  if not found then
-    local digest = string.gsub(common_id, '.', function(c) return string.format('%02x', string.byte(c)) end)
-    keep[#keep + 1] = digest .. '=' .. string.format('%.0f', last) .. ';'
-  end
+  if not found then keep[#keep + 1] = common_id .. string.format('%.0f', last) .. ';' end
   redis.call('HSET', key, 'W', table.concat(keep))
 end
 
@@ -172,7 +160,10 @@ flush()
 if added > 0 then
   redis.call('PUBLISH', BELL, added)
   local permits, depth = 0, 0
-  for _, p in ipairs(redis.call('HVALS', PERMITS)) do permits = permits + tonumber(p) end
+  for _, said in ipairs(redis.call('HVALS', PERMITS)) do
+    local n, expiry = string.match(said, '(%d+)|(%d+)')
+    if tonumber(expiry) > now then permits = permits + n end
+  end
   for _, type in ipairs(types) do depth = depth + redis.call('XLEN', stream_key('r', type)) end
   if depth > permits then redis.call('PUBLISH', pool_bell, slot) end
 end

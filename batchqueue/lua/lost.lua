@@ -4,7 +4,8 @@
 -- would be lost with it).
 -- KEYS[1] slot prefix
 -- ARGV 1 at most
--- Reply as claim.lua, with executor and last heartbeat details in each entry;
+-- Reply as claim.lua, with executor, last heartbeat ('=' and the details that the executor
+--   told of, '' if it told of none) and ms since the claim in each entry;
 --   flag 1 there are more
 local now, most, entries, more = now_ms(), tonumber(ARGV[1]), {}, 0
 for _, type in ipairs(redis.call('LRANGE', TYPES, 0, -1)) do
@@ -23,9 +24,10 @@ for _, type in ipairs(redis.call('LRANGE', TYPES, 0, -1)) do
             for _, p in ipairs(redis.call('XPENDING', stream, GROUP, '-', '+', most - #entries, c.name)) do
               local r = redis.call('XRANGE', stream, p[1], p[1])
               if r[1] then
+                local told = redis.call('HGET', HEARTBEATS, claim_name(lane, p[1], type))
                 entries[#entries + 1] = {
-                  type = type, lane = lane, id = p[1], flat = r[1][2], executor = c.name,
-                  heartbeat = redis.call('HGET', HEARTBEATS, claim_name(lane, p[1], type)) or '',
+                  type = type, lane = lane, id = p[1], flat = r[1][2], executor = c.name, held = p[3],
+                  heartbeat = told and '=' .. told,
                 }
               else
                 redis.call('XACK', stream, GROUP, p[1])

@@ -11,10 +11,21 @@
 --   lost_by: the executor that must have no lease ('' no such condition)
 -- Reply: one letter per claim: s settled | c a cancel made it final | l not this
 -- delivery's claim | d out of the queue, nobody waits | g lost_by is back
+-- Sent again it changes nothing, and answers the same while the task is where it was put.
 local inbox_prefix, dead_kept = ARGV[1], ARGV[2]
 local now, replies, rung = now_ms(), {}, 0
 local completed = '\1' -- the first byte of a completed outcome's body
 local cancels, heartbeats = redis.call('EXISTS', CANCELS) == 1, redis.call('EXISTS', HEARTBEATS) == 1
+
+-- The record keeps the entry that a delivery settled itself, until the task is queued
+-- again: so its own words come back to it, and what the Reclaimer did meanwhile is a loss.
+local function echo(action, run, n, fingerprint, id)
+  local state, known, _, _, settled = record(run, n)
+  if known ~= fingerprint or settled ~= id then return 'l' end
+  if state == 'd' then return 's' end
+  if state ~= 'f' and state ~= 't' and state ~= 'a' then return 'l' end
+  return (action == 'R' or action == 'B') and 'c' or 's'
+end
 
 for i = 3, #ARGV, 14 do
   local action, lost_by, type, lane, id, run, wave = unpack(ARGV, i, i + 6)
@@ -34,7 +45,7 @@ for i = 3, #ARGV, 14 do
   if guarded then
     reply = 'g'
   elseif redis.call('XACK', stream, GROUP, id) == 0 then
-    reply = 'l'
+    reply = echo(action, run, n, fingerprint, id)
   else
     redis.call('XDEL', stream, id)
     local claim = claim_name(lane, id, type)
@@ -48,6 +59,7 @@ for i = 3, #ARGV, 14 do
     if known ~= fingerprint or current ~= id or (state ~= 'q' and state ~= 'x') then
       reply = 'd'
     elseif not stopped and (action == 'F' or action == 'D' or (state == 'x' and body ~= '')) then
+      if lost_by ~= '' then write(run, n, 'q', fingerprint, lane, type) end -- without its entry
       finish(run, n, fingerprint, wave, body)
       count('finished', 1)
       if action == 'R' or action == 'B' then reply = 'c' end
@@ -55,18 +67,17 @@ for i = 3, #ARGV, 14 do
       local entry = flat and fields(flat) or {}
       local e = entry.e or ''
       if stopped then m, l, h = entry.m or '', entry.l or '', entry.h or '' end
-      local name = task_name(run, n)
       if redis.call('HEXISTS', run_key(run), 'z') == 1 then
-        redis.call('HSET', DELAYED, name, pack(type, wave, e, m, l, h))
-        write(run, n, 'z', fingerprint, lane, type)
-        add_open(run, -1)
+        local purge = redis.call('ZSCORE', DUE, 'p' .. run)
+        park(run, n, fingerprint, lane, type, id, wave, e, m, l, h, purge or now)
       elseif action == 'R' then
+        local name = task_name(run, n)
         redis.call('HSET', DELAYED, name, pack(type, wave, e, m, l, h))
-        write(run, n, 'd', fingerprint, lane, type)
+        write(run, n, 'd', fingerprint, lane, type, lost_by == '' and id)
         add_due(now + tonumber(delay), 'd' .. name)
         count('retried', 1)
       else
-        requeue(run, n, fingerprint, type, wave, e, m, l, h, now)
+        requeue(run, n, fingerprint, type, wave, e, m, l, h)
         rung = rung + 1
       end
     end

@@ -3,20 +3,29 @@
 --
 -- A run record is the hash run:<run>:
 --   t<k>  table chunk: 32 records of 22 bytes for the numbers 32k+1 .. 32k+32
---   w<c>  common data of waves, by digest; W  which waves still need which
+--   w<c>  common data of waves, by digest(8); W  digest(8) .. last number that needs it ";"
 --   o     open tasks: added, outcome not yet delivered or taken
 --   k     window tokens "wave=expiry=inbox;"   h  since when outcomes wait for a token
 --   H     longest such wait, ms                b  size of the fixed batch, if any
 --   g     rate gate "tokens|ms"                N  1: never push, the run asks
---   B     batches fixed so far                 c  digest of the latest common data
---   z     1: abandoned                         A  delivery address that an ask gave
---   L     lowest chunk that is kept            ttl  retention, ms
+--   B     batches fixed so far                 A  delivery address that an ask gave
+--   z     1: abandoned                         L  lowest chunk that is kept
+--   ttl   retention, ms, if it is not RETENTION
+--   V     bytes that delivery adds to each outcome
+--   D     first-last chunk whose tasks may wait in DUE; none once nothing is open
 -- A record is state, fingerprint, lane, type index, entry id:
 --   q  in a stream, waiting or claimed    d  delayed           x  claimed, cancel asked
 --   f  finished, outcome in the box       t  outcome taken     a  outcome acknowledged
 --   z  parked: its run was abandoned before it was claimed
+-- Once it is finished, the lane is the kind of its outcome.
+-- DUE is the sorted set of what happens at a time:
+--   d<run>/<n>  a delayed task is due, or a    t<run>  a window may be over
+--               parked one given up
+--   w<run>/<k>  a task of chunk k that waits   p<run>  a run that is parked is purged
+--               may have run out of time, not before
 
 local WIDTH, PER = 22, 32
+local RETENTION = 120000 -- ms: the least that enqueue.go asks for
 local BLANK = string.rep('\0', WIDTH)
 
 local function now_ms()
@@ -114,14 +123,45 @@ local function last_chunk(run)
   return last
 end
 
--- task_name names a task in the due set and among the delayed
+-- task_name names a task in the due set and among the delayed, chunk_name a chunk there
 local function task_name(run, n) return run .. '/' .. string.format('%.0f', n) end
+local function chunk_name(run, c) return 'w' .. run .. '/' .. string.format('%.0f', c) end
 
 -- set_state changes the state and nothing else
 local function set_state(run, n, state) splice(run, n, state) end
 
 local opened = {}
 local function add_open(run, delta) opened[run] = (opened[run] or 0) + delta end
+
+-- add_due sets a time, if there is no earlier one yet.
+local dues = {}
+local function add_due(at, member) dues[member] = math.min(at, dues[member] or at) end
+
+-- add_wait sets a time for the waiting tasks of a chunk. One member serves them all: when
+-- it is due, each task's own entry says how long it may wait.
+local waiting = {}
+local function add_wait(run, c, at)
+  add_due(at, chunk_name(run, c))
+  local w = waiting[run] or { first = c, last = c }
+  w.first, w.last = math.min(w.first, c), math.max(w.last, c)
+  waiting[run] = w
+end
+
+-- waiting_chunks gives the first and last chunk that may be in the due set, nil for none
+local function waiting_chunks(run)
+  local head = redis.call('HMGET', run_key(run), 'D', 'L')
+  if not head[1] then return nil end
+  local first, last = string.match(head[1], '(%d+)-(%d+)')
+  return math.max(tonumber(first), tonumber(head[2] or 0)), tonumber(last)
+end
+
+-- drop_waits takes a run's chunks out of the due set
+local function drop_waits(run)
+  local first, last = waiting_chunks(run)
+  if not first then return end
+  for c = first, last do redis.call('ZREM', DUE, chunk_name(run, c)) end
+  redis.call('HDEL', run_key(run), 'D')
+end
 
 local counts = {}
 local function count(name, delta) counts[name] = (counts[name] or 0) + delta end
@@ -177,8 +217,10 @@ end
 -- finish records an outcome: the transition to f. The caller has checked the record.
 -- Outcomes of a run are appended together, by flush.
 local boxes = {}
+local EXPIRED = { s = '\4', c = '\5' } -- what due.lua writes, as Go's kinds
 local function finish(run, n, fingerprint, wave, body)
-  set_state(run, n, 'f')
+  local kind = string.sub(body, 1, 1)
+  splice(run, n, 'f' .. fingerprint .. (EXPIRED[kind] or kind))
   local b = boxes[run]
   if not b then
     b = { outcomes = {}, numbers = {}, bytes = 0 }
@@ -212,18 +254,36 @@ local function fill_boxes()
   boxes = {}
 end
 
--- flush writes what set_state, write, finish, add_open and count gathered; every script
--- that changes records ends with it. A run without open tasks lives for its retention.
+-- fill_due writes what add_due and add_wait gathered, and tells the slot's leader when
+-- something of it became the first thing due.
+local function fill_due()
+  if not next(dues) then return end
+  for member, at in pairs(dues) do redis.call('ZADD', DUE, 'LT', at, member) end
+  if dues[redis.call('ZRANGE', DUE, 0, 0)[1]] then redis.call('PUBLISH', DELIVER_BELL, 'due') end
+  for run, w in pairs(waiting) do
+    local first, last = waiting_chunks(run)
+    redis.call('HSET', run_key(run), 'D',
+      string.format('%.0f-%.0f', math.min(w.first, first or w.first), math.max(w.last, last or w.last)))
+  end
+  dues, waiting = {}, {}
+end
+
+-- flush writes what set_state, write, finish, add_open, add_due, add_wait and count
+-- gathered; every script that changes records ends with it. A run without open tasks waits
+-- for nothing and lives for its retention.
 local function flush()
   fill_boxes()
+  fill_due()
   for _, c in pairs(chunks) do
     if c.dirty then redis.call('HSET', run_key(c.run), c.field, c.raw) end
   end
   for run, delta in pairs(opened) do
     local key = run_key(run)
     local open = redis.call('HINCRBY', key, 'o', delta)
-    if open <= 0 and redis.call('HEXISTS', key, 'z') == 0 then
-      redis.call('PEXPIRE', key, redis.call('HGET', key, 'ttl') or 120000)
+    if open <= 0 then
+      local head = redis.call('HMGET', key, 'z', 'ttl', 'D')
+      if head[3] then drop_waits(run) end
+      if not head[1] then redis.call('PEXPIRE', key, head[2] or RETENTION) end
     elseif delta > 0 then
       redis.call('PERSIST', key)
     end
@@ -281,37 +341,84 @@ local function add_entry(lane, type, ...)
   return redis.call('XADD', stream, '*', ...)
 end
 
--- wake_due tells the slot's leader when something became the first thing due
-local function add_due(at, member)
-  redis.call('ZADD', DUE, at, member)
-  if redis.call('ZRANGE', DUE, 0, 0)[1] == member then redis.call('PUBLISH', DELIVER_BELL, 'due') end
+-- How long tasks may wait stands in the common data of their waves, in the formats of
+-- codec.go. Waves are read once per script.
+local function uvarint(s, at)
+  local v, unit, b = 0, 1
+  repeat
+    b = string.byte(s, at) or 0
+    v, unit, at = v + b % 128 * unit, unit * 128, at + 1
+  until b < 128
+  return v, at
 end
 
--- arm_deadlines sets a re-added task's waiting deadlines, from its metadata
--- m = "attempt:losses:alone:scheduled_ms:schedule_to_start_ms:close_at_ms"
--- at is the entry's own time: entry ids may run ahead of the clock as this script read it
-local function arm_deadlines(run, n, m, now, at)
-  local start, close = string.match(m, '^[^:]*:[^:]*:[^:]*:[^:]*:(%d+):(%d+)')
-  local range = string.format('%s:%s/%.0f-%.0f', at, run, n, n)
-  if tonumber(start or 0) > 0 then add_due(now + tonumber(start), 's' .. range) end
-  if tonumber(close or 0) > 0 then add_due(tonumber(close), 'c' .. range) end
-end
-
--- requeue puts a task that was claimed before in front again: the front lane, or the
--- list of its level for one that was lost with its executor twice or more.
-local function requeue(run, n, fingerprint, type, wave, e, m, l, h, now)
-  local losses = tonumber(string.match(m, '^[^:]*:(%d+)') or 0)
-  local number, at = string.format('%.0f', n), '0'
-  if losses >= 2 then
-    local level = math.min(losses, 4) - 1
-    redis.call('RPUSH', suspects_key(level .. ':' .. type), pack(run, wave, number, e, m, l, h, fingerprint))
-    write(run, n, 'q', fingerprint, 's', type)
-  else
-    local id = add_entry('f', type, 'r', run, 'w', wave, 'n', number, 'e', e, 'm', m, 'l', l, 'h', h)
-    write(run, n, 'q', fingerprint, 'f', type, id)
-    at = string.match(id, '^%d+')
+local waits = {}
+local function options_of(run, wave)
+  local id = run .. '\0' .. wave
+  if not waits[id] then
+    local common, all = redis.call('HGET', run_key(run), 'w' .. wave) or '', {}
+    local known, at = uvarint(common, 2)
+    for i = 1, string.byte(common, 1) == 1 and known or 0 do
+      local o = {}
+      for j = 1, 8 do o[j], at = uvarint(common, at) end -- six durations, the attempts, final time-outs
+      local coefficient, text = uvarint(common, at) -- its length, where it begins
+      at = text + coefficient
+      all[i] = { start = math.ceil(o[1] / 1e6), close = math.ceil(o[2] / 1e6) }
+    end
+    waits[id] = all
   end
-  arm_deadlines(run, n, m, now, at)
+  return waits[id]
+end
+
+-- waits_until gives the time when a waiting task has waited too long, and for what: s to
+-- be started, since its entry was added, or c to be closed, since it was first scheduled.
+-- nil: it may wait for ever. m = "attempt:losses:alone:scheduled_ms", '' at first
+local function waits_until(run, wave, e, m, id)
+  local o = string.byte(e, 9) == 1 and options_of(run, wave)[uvarint(e, 10) + 1]
+  if not o then return nil end
+  local added = tonumber(string.match(id, '^%d+'))
+  local scheduled = tonumber(string.match(m, '^%d+:%d+:%d+:(%d+)') or added)
+  if o.close > 0 and (o.start == 0 or scheduled + o.close < added + o.start) then return scheduled + o.close, 'c' end
+  if o.start > 0 then return added + o.start, 's' end
+end
+
+-- requeue puts a task that was claimed before in front again: the front lane, or the lane
+-- of its level for one that was lost with its executor twice or more.
+local function requeue(run, n, fingerprint, type, wave, e, m, l, h)
+  local losses = tonumber(string.match(m, '^[^:]*:(%d+)') or 0)
+  local lane = losses < 2 and 'f' or string.format('%d', math.min(losses, 4) - 1)
+  local id = add_entry(lane, type, 'r', run, 'w', wave, 'n', string.format('%.0f', n), 'e', e, 'm', m, 'l', l, 'h', h)
+  write(run, n, 'q', fingerprint, lane, type, id)
+  local at = waits_until(run, wave, e, m, id)
+  if at then add_wait(run, floor((n - 1) / PER), at) end
+end
+
+-- drop_delayed takes a task from the delayed and the parked ones
+local function drop_delayed(run, n)
+  local name = task_name(run, n)
+  redis.call('ZREM', DUE, 'd' .. name)
+  redis.call('HDEL', DELAYED, name)
+end
+
+-- park keeps a task that its run may ask for. It has its own time in the due set, so that
+-- it goes whatever becomes of the run.
+local function park(run, n, fingerprint, lane, type, id, wave, e, m, l, h, until_ms)
+  local name = task_name(run, n)
+  if m == '' then m = '1:0:0:' .. string.match(id, '^%d+') end -- its first entry said when it was scheduled
+  redis.call('HSET', DELAYED, name, pack(type, wave, e, m, l, h))
+  redis.call('ZADD', DUE, until_ms, 'd' .. name)
+  write(run, n, 'z', fingerprint, lane, type)
+  add_open(run, -1)
+end
+
+-- revive takes back that a run was abandoned: it speaks, so it exists. Parked tasks stay
+-- parked until it asks for them.
+local function revive(run, now)
+  redis.call('HDEL', run_key(run), 'z')
+  redis.call('ZREM', DUE, 'p' .. run)
+  redis.call('PERSIST', run_key(run))
+  add_open(run, 0) -- flush gives the record its retention back if nothing is open
+  if redis.call('LLEN', box_key(run)) > 0 then make_deliverable(run, now) end
 end
 
 -- entries_reply gives claimed entries with the common data they refer to
@@ -326,7 +433,7 @@ local function entries_reply(entries)
       commons[#commons + 1] = f.w
       commons[#commons + 1] = redis.call('HGET', run_key(f.r), 'w' .. f.w) or ''
     end
-    out[#out + 1] = { e.type, e.lane, e.id, e.flat, e.executor or '', e.heartbeat or '' }
+    out[#out + 1] = { e.type, e.lane, e.id, e.flat, e.executor or '', e.heartbeat or '', e.held or 0 }
   end
   return commons, out
 end

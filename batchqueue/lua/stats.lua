@@ -19,7 +19,6 @@ for _, type in ipairs(redis.call('LRANGE', TYPES, 0, -1)) do
       if first[1] and (oldest == '' or first[1][1] < oldest) then oldest = first[1][1] end
     end
   end
-  for level = 1, 3 do waiting = waiting + redis.call('LLEN', suspects_key(level .. ':' .. type)) end
   reply[#reply + 1] = { type, waiting, claimed, oldest }
 end
 return reply

@@ -44,7 +44,7 @@ while left > fixed do
   end
 end
 if #numbers > 0 then
-  redis.call('PEXPIRE', taken, redis.call('HGET', key, 'ttl') or 120000)
+  redis.call('PEXPIRE', taken, redis.call('HGET', key, 'ttl') or RETENTION)
   count('taken', #numbers)
 end
 if left == fixed then redis.call('HDEL', key, 'h') end

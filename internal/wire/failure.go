@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
 	failurepb "go.temporal.io/api/failure/v1"
 	"go.temporal.io/sdk/converter"
 	"google.golang.org/protobuf/proto"
@@ -38,4 +39,13 @@ func DecodeFailure(dc converter.DataConverter, p *commonpb.Payload) (*failurepb.
 		return nil, fmt.Errorf("decode failure: %w", err)
 	}
 	return f, nil
+}
+
+// TimeoutFailure is the failure that the server makes of a time-out.
+func TimeoutFailure(kind enumspb.TimeoutType) *failurepb.Failure {
+	return &failurepb.Failure{
+		Message:     fmt.Sprintf("activity %s timeout", kind),
+		Source:      "Server",
+		FailureInfo: &failurepb.Failure_TimeoutFailureInfo{TimeoutFailureInfo: &failurepb.TimeoutFailureInfo{TimeoutType: kind}},
+	}
 }

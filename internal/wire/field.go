@@ -61,6 +61,30 @@ func fields(b []byte) iter.Seq2[field, error] {
 	}
 }
 
+// ReadFields checks that the message b has a version, at most known, and hands out those
+// of its fields that have a length, in order; value shares b's memory. A newer version is
+// ErrVersion; each's error ends the walk and is returned as it is.
+func ReadFields(b []byte, known uint64, each func(number protowire.Number, value []byte) error) error {
+	versioned := false
+	for f, err := range fields(b) {
+		switch {
+		case err != nil:
+		case f.Number == fieldVersion:
+			versioned = true
+			err = f.version(known)
+		case f.Type == protowire.BytesType:
+			err = each(f.Number, f.Bytes)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if !versioned {
+		return errors.New("no version: not written by Slipstream")
+	}
+	return nil
+}
+
 func (f field) is(typ protowire.Type) error {
 	if f.Type != typ {
 		return fmt.Errorf("field %d has wire type %d, want %d", f.Number, f.Type, typ)

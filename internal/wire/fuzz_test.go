@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"encoding/json"
 	"testing"
 
 	commonpb "go.temporal.io/api/common/v1"
@@ -19,6 +20,7 @@ func seeds() [][]byte {
 		wire.EncodeAskReply(&wire.AskReply{RunID: "r", Found: m.Answers[1:], Taken: m.Taken, Addresses: m.Addresses}),
 		wire.EncodeSignal(m.Taken).GetPayloads()[0].GetData(),
 		wire.EncodeRoute(&wire.Route{Pools: map[string]string{"A": "p"}}),
+		[]byte(goldenCompletion),
 	}
 }
 
@@ -31,6 +33,16 @@ func FuzzDecoders(f *testing.F) {
 		if o, err := wire.DecodeOutcome(b); err == nil {
 			if _, err := wire.DecodeOutcome(wire.EncodeOutcome(o)); err != nil {
 				t.Fatalf("outcome: %v", err)
+			}
+		}
+		var c wire.Completion
+		if err := json.Unmarshal(b, &c); err == nil {
+			again, err := json.Marshal(c)
+			if err == nil {
+				err = json.Unmarshal(again, &c)
+			}
+			if err != nil {
+				t.Fatalf("completion: %v", err)
 			}
 		}
 		if m, err := wire.DecodeMarker(b); err == nil {

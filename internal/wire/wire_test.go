@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -404,4 +405,75 @@ func TestSizes(t *testing.T) {
 	}
 	require.LessOrEqual(t, len(wire.EncodeMarker(m)), 9*n+100)
 	require.LessOrEqual(t, len(wire.EncodeSignal(done).GetPayloads()[0].GetData()), 9*n+100)
+}
+
+// A completion is JSON in histories of users' workflows: its form is only ever added to.
+func TestCompletionsKeepTheirForm(t *testing.T) {
+	jsonPayload := &commonpb.Payload{Metadata: map[string][]byte{"encoding": []byte("json/plain")}, Data: []byte(`{"x":1}`)}
+	sealed := &commonpb.Payload{Metadata: map[string][]byte{"encoding": []byte("binary/sealed"), "key": []byte("k")}, Data: []byte{1, 2}}
+	b, err := json.Marshal(wire.Completion{
+		Batch: "b", Index: 3, Type: "A", Context: jsonPayload,
+		Outcome: wire.Outcome{
+			Kind: wire.KindHeartbeat, Attempt: 2, Retry: 4, Worker: "w",
+			Payloads: []*commonpb.Payload{sealed}, Details: []*commonpb.Payload{jsonPayload},
+		},
+	})
+	require.NoError(t, err)
+	require.Equal(t, goldenCompletion, string(b))
+	b, err = json.Marshal(wire.Completion{Outcome: wire.Outcome{Kind: wire.KindCompleted}})
+	require.NoError(t, err)
+	require.Equal(t, `{"batch":"","index":0,"activity":"","kind":"completed"}`, string(b))
+
+	var later wire.Completion
+	require.NoError(t, json.Unmarshal([]byte(`{"batch":"b","kind":"something new","later":1}`), &later))
+	require.Equal(t, wire.Completion{Batch: "b"}, later, "what a newer version adds is skipped")
+}
+
+func TestCompletionRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		o := outcomes().Draw(t, "outcome")
+		o.Identity, o.Kind = wire.Identity{}, wire.Kind(rapid.Uint8Range(uint8(wire.KindCompleted), uint8(wire.KindPoison)).Draw(t, "kind"))
+		c := wire.Completion{Batch: rapid.String().Draw(t, "batch"), Index: rapid.IntRange(0, 1e6).Draw(t, "index"), Type: "A", Outcome: o}
+		c.Context = rapid.SampledFrom([]*commonpb.Payload{
+			nil, {Metadata: map[string][]byte{"encoding": []byte("json/plain")}, Data: []byte(`"s"`)},
+			{Metadata: map[string][]byte{"encoding": []byte("json/plain")}, Data: []byte(`not JSON`)},
+			{Metadata: map[string][]byte{"encoding": []byte("binary/null")}},
+		}).Draw(t, "context")
+		b, err := json.Marshal(c)
+		require.NoError(t, err)
+		var got wire.Completion
+		require.NoError(t, json.Unmarshal(b, &got))
+		sameOutcomes(t, []wire.Outcome{o}, []wire.Outcome{got.Outcome})
+		require.True(t, proto.Equal(c.Context, got.Context))
+		require.Equal(t, c.Index, got.Index)
+		again, err := json.Marshal(got)
+		require.NoError(t, err)
+		require.Equal(t, b, again, "equal completions have equal bytes")
+	})
+}
+
+func TestOptionsAreCheckedAsTheServerDoes(t *testing.T) {
+	good := func() *wire.CallOptions {
+		return &wire.CallOptions{StartToClose: time.Minute, Retry: wire.RetryPolicy(nil)}
+	}
+	require.NoError(t, good().Validate())
+	for want, edit := range map[string]func(o *wire.CallOptions){
+		"ScheduleToCloseTimeout is -1ns":                               func(o *wire.CallOptions) { o.ScheduleToClose = -1 },
+		"ScheduleToStartTimeout is -1ns":                               func(o *wire.CallOptions) { o.ScheduleToStart = -1 },
+		"StartToCloseTimeout is -1ns":                                  func(o *wire.CallOptions) { o.StartToClose = -1 },
+		"HeartbeatTimeout is -1ns":                                     func(o *wire.CallOptions) { o.Heartbeat = -1 },
+		"set at least one":                                             func(o *wire.CallOptions) { o.StartToClose = 0 },
+		"RetryPolicy.InitialInterval is -1s":                           func(o *wire.CallOptions) { o.Retry.InitialInterval = durationpb.New(-time.Second) },
+		"RetryPolicy.MaximumInterval is 1ms":                           func(o *wire.CallOptions) { o.Retry.MaximumInterval = durationpb.New(time.Millisecond) },
+		"RetryPolicy.BackoffCoefficient is 0.5":                        func(o *wire.CallOptions) { o.Retry.BackoffCoefficient = .5 },
+		"RetryPolicy.MaximumAttempts is -1":                            func(o *wire.CallOptions) { o.Retry.MaximumAttempts = -1 },
+		`RetryPolicy.NonRetryableErrorTypes names "TemporalTimeout:X"`: func(o *wire.CallOptions) { o.Retry.NonRetryableErrorTypes = []string{"E", "TemporalTimeout:X"} },
+	} {
+		o := good()
+		edit(o)
+		require.ErrorContains(t, o.Validate(), want)
+	}
+	once := good()
+	once.Retry.MaximumAttempts, once.Retry.BackoffCoefficient = 1, 0
+	require.NoError(t, once.Validate(), "a policy that is never used is not looked at")
 }

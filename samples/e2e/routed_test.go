@@ -35,15 +35,19 @@ type bed struct {
 }
 
 type bedOptions struct {
-	plugin      plugin.Options // Redis and Marks are filled in
+	plugin      plugin.Options // RedisURL and Marks are filled in
 	worker      worker.Options
 	propagators []sdkworkflow.ContextPropagator
+	converter   converter.DataConverter
+	named       map[string]any // more activities, registered under these names
 }
 
 // newBed starts a worker with the activities, all of them marked.
 func newBed(t *testing.T, o bedOptions, workflows []any, activities ...any) *bed {
 	t.Helper()
-	o.plugin.RedisURL = stack.RedisURL()
+	if o.plugin.RedisURL == "" {
+		o.plugin.RedisURL = stack.RedisURL()
+	}
 	if o.plugin.Marks == nil {
 		for _, a := range activities {
 			o.plugin.Marks = append(o.plugin.Marks, activity.Mark{Activity: a})
@@ -54,7 +58,7 @@ func newBed(t *testing.T, o bedOptions, workflows []any, activities ...any) *bed
 	t.Cleanup(func() { _ = p.Close() })
 	c, err := client.DialContext(t.Context(), client.Options{
 		HostPort: stack.Temporal(), Namespace: stack.Namespace(), Plugins: []client.Plugin{p},
-		ContextPropagators: o.propagators, Logger: quiet(),
+		ContextPropagators: o.propagators, DataConverter: o.converter, Logger: quiet(),
 	})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
@@ -65,6 +69,9 @@ func newBed(t *testing.T, o bedOptions, workflows []any, activities ...any) *bed
 	}
 	for _, f := range activities {
 		w.RegisterActivity(f)
+	}
+	for name, f := range o.named {
+		w.RegisterActivityWithOptions(f, sdkactivity.RegisterOptions{Name: name})
 	}
 	require.NoError(t, w.Start())
 	t.Cleanup(w.Stop)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
+	"reflect"
 	"regexp"
 	"strings"
 	"sync"
@@ -76,6 +78,9 @@ func show(v any) string {
 	case nil:
 		return "nil"
 	case error:
+		if r := reflect.ValueOf(v); r.Kind() == reflect.Pointer && r.IsNil() {
+			return "nil"
+		}
 		return showError(v)
 	case string:
 		return fmt.Sprintf("%q", v)
@@ -100,6 +105,10 @@ func showLayer(err error) string {
 	var fields string
 	switch e := err.(type) { //nolint:errorlint // one layer is looked at
 	case *temporal.ActivityError:
+		if neverStarted(e) {
+			// Whom it names is looked at in a scenario of its own.
+			return fmt.Sprintf("ActivityError{type: %s, id: %s, retry: %s}", e.ActivityType().GetName(), activityID(e.ActivityID()), e.RetryState())
+		}
 		return fmt.Sprintf("ActivityError{type: %s, id: %s, retry: %s, identity: %q, text: %q}",
 			e.ActivityType().GetName(), activityID(e.ActivityID()), e.RetryState(), e.Identity(), e.Error())
 	case *temporal.ApplicationError:
@@ -129,6 +138,13 @@ func showLayer(err error) string {
 		}
 	}
 	return fmt.Sprintf("%s{%s}", strings.TrimPrefix(fmt.Sprintf("%T", err), "*internal."), fields)
+}
+
+// neverStarted tells the error of a call that was canceled before a handler had it.
+func neverStarted(err error) bool {
+	canceled, ok := errors.AsType[*temporal.CanceledError](err)
+	var details string
+	return ok && canceled.HasDetails() && canceled.Details(&details) == nil && details == "ACTIVITY_ID_NOT_STARTED"
 }
 
 // showValues decodes as many values as there are.
@@ -167,23 +183,27 @@ func activityID(id string) string {
 	return id
 }
 
-var hexArguments = regexp.MustCompile(`\(0x[^)]*\)|\(\{0x[^)]*\)|\+0x[0-9a-f]+`)
-
-// topOfStack is the headline of a stack trace and the frame that panicked; below it the modes have little in common.
+// topOfStack is the headline of a stack trace and the first place in it that is ours; what stands around that differs.
 func topOfStack(stack string) string {
-	lines := strings.Split(stack, "\n")
-	return hexArguments.ReplaceAllString(strings.Join(lines[:min(3, len(lines))], " "), "")
+	headline, rest, _ := strings.Cut(stack, "\n")
+	for line := range strings.SplitSeq(rest, "\n") {
+		if place, ok := strings.CutPrefix(line, "\t"); ok && strings.Contains(place, "/samples/e2e/fidelity/") {
+			place, _, _ = strings.Cut(place, " ")
+			return headline + " " + path.Base(place)
+		}
+	}
+	return headline
 }
 
 var (
-	eventIDs = regexp.MustCompile(`(scheduledEventID|startedEventID|initiatedEventID): \d+`)
+	eventIDs = regexp.MustCompile(`(scheduledEventID: |startedEventID: |initiatedEventID: |ActivityId=)\d+`)
 	uuids    = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 )
 
 // normalise replaces what differs from play to play.
 func (p *play) normalise(s string) string {
 	s = strings.NewReplacer(p.taskQueue, "<queue>", p.identity, "<identity>", p.workflowID, "<workflow>").Replace(s)
-	s = eventIDs.ReplaceAllString(s, "$1: <event>")
+	s = eventIDs.ReplaceAllString(s, "$1<number>")
 	return uuids.ReplaceAllString(s, "<uuid>")
 }
 

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"reflect"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
@@ -19,11 +23,13 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	slipactivity "github.com/slipstream-go/slipstream/activity"
+	"github.com/slipstream-go/slipstream/batchqueue"
 	"github.com/slipstream-go/slipstream/plugin"
 )
 
 // patience is how long a play may take, and anything that it waits for.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // workflowType is the name of the workflow that is played.
 const workflowType = "Scenario"
@@ -35,6 +41,9 @@ type play struct {
 	routed bool
 	// seen is for handlers and drivers.
 	seen *notes
+	// over is closed when the workflow has ended: what a deaf handler waits for.
+	over     chan struct{}
+	handlers atomic.Int64 // those that run
 
 	// Options, to be changed before start. Without the plugin p.plugin has no effect.
 	clientOptions client.Options
@@ -49,6 +58,7 @@ type play struct {
 	c             client.Client
 	run           client.WorkflowRun
 	finished      bool
+	ended         bool
 
 	mu   sync.Mutex
 	runs []*workflowNotes // protected by mu: in the order of their first start
@@ -66,13 +76,18 @@ func newPlay(t *testing.T, routed bool) *play {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	p := &play{
-		t: t, ctx: ctx, routed: routed, seen: &notes{},
+		t: t, ctx: ctx, routed: routed, seen: &notes{}, over: make(chan struct{}),
 		taskQueue: "queue-" + id, identity: "worker-" + id, workflowID: "workflow-" + id,
 	}
+	t.Cleanup(p.end)
 	p.clientOptions = client.Options{
 		HostPort: stack.Temporal(), Namespace: stack.Namespace(), Identity: p.identity, Logger: logOnFailure(t),
 	}
-	p.workerOptions = worker.Options{WorkerStopTimeout: 5 * time.Second}
+	p.workerOptions = worker.Options{
+		WorkerStopTimeout: 5 * time.Second,
+		// Heartbeats are how plain activities hear of their cancellation.
+		MaxHeartbeatThrottleInterval: 250 * ms, DefaultHeartbeatThrottleInterval: 250 * ms,
+	}
 	p.pluginOptions = plugin.Options{RedisURL: stack.RedisURL(), DrainTimeout: time.Second}
 	p.startOptions = client.StartWorkflowOptions{ID: p.workflowID, TaskQueue: p.taskQueue}
 	return p
@@ -80,6 +95,13 @@ func newPlay(t *testing.T, routed bool) *play {
 
 // activity registers an activity function under the name, and marks it.
 func (p *play) activity(name string, f any) {
+	// Counted, so that nobody reads the notes while a handler may add some.
+	v := reflect.ValueOf(f)
+	f = reflect.MakeFunc(v.Type(), func(args []reflect.Value) []reflect.Value {
+		p.handlers.Add(1)
+		defer p.handlers.Add(-1)
+		return v.Call(args)
+	}).Interface()
 	p.pluginOptions.Marks = append(p.pluginOptions.Marks, plugin.Mark{Activity: name})
 	p.register(func(r worker.Registry) {
 		r.RegisterActivityWithOptions(f, sdkactivity.RegisterOptions{Name: name})
@@ -122,15 +144,20 @@ func (p *play) begin(runID string) *notes {
 }
 
 // noted tells whether the workflow has noted something under the key.
-func (p *play) noted(key string) bool {
+func (p *play) noted(key string) bool { return p.count(key) > 0 }
+
+// count is how much the workflow has noted under the key.
+func (p *play) count(key string) (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range p.runs {
-		if r.has(key) {
-			return true
+		for _, x := range r.all() {
+			if x.key == key {
+				n++
+			}
 		}
 	}
-	return false
+	return n
 }
 
 // start starts the worker and the workflow. Calling it again does nothing.
@@ -183,7 +210,15 @@ func (p *play) connect() {
 	p.t.Cleanup(p.c.Close)
 }
 
-// finish waits until the workflow has ended and notes how. Calling it again does nothing.
+// end lets deaf handlers return. Calling it again does nothing.
+func (p *play) end() {
+	if !p.ended {
+		p.ended = true
+		close(p.over)
+	}
+}
+
+// finish waits until the workflow has ended and notes how, and then for the handlers. Calling it again does nothing.
 func (p *play) finish() {
 	p.t.Helper()
 	if p.finished {
@@ -197,6 +232,8 @@ func (p *play) finish() {
 	} else {
 		p.seen.note("workflow", err)
 	}
+	p.end()
+	p.await("the handlers' return", func() bool { return p.handlers.Load() == 0 })
 }
 
 // outcome returns everything that was noted.
@@ -221,6 +258,44 @@ func (p *play) await(what string, condition func() bool) {
 	require.Eventually(p.t, condition, patience, 2*time.Millisecond, "waiting for %s", what)
 }
 
+// awaitOpen waits until history says that a call is open.
+func (p *play) awaitOpen() {
+	p.t.Helper()
+	p.await("an open call in history", func() bool {
+		scheduled, markers := p.countEvents()
+		return scheduled > 0 || markers > 0
+	})
+}
+
+// awaitBackoff waits until the only call of the workflow is between two attempts, as far as the server or the queue can
+// tell.
+func (p *play) awaitBackoff() {
+	p.t.Helper()
+	if p.routed {
+		p.await("the queue to delay the task", func() bool { return p.delayed() > 0 })
+		return
+	}
+	p.await("the server to delay the activity", func() bool {
+		d, err := p.c.DescribeWorkflowExecution(p.ctx, p.workflowID, "")
+		return assert.NoError(p.t, err) && len(d.GetPendingActivities()) == 1 &&
+			d.GetPendingActivities()[0].GetState() == enumspb.PENDING_ACTIVITY_STATE_SCHEDULED && d.GetPendingActivities()[0].GetAttempt() == 2
+	})
+}
+
+// delayed is how many tasks of the play's pool wait for their next attempt.
+func (p *play) delayed() int64 {
+	p.t.Helper()
+	o, err := redis.ParseURL(stack.RedisURL())
+	require.NoError(p.t, err)
+	rdb := redis.NewClient(o)
+	defer rdb.Close()
+	queue, err := batchqueue.New(rdb, batchqueue.Options{Namespace: stack.Namespace()})
+	require.NoError(p.t, err)
+	stats, err := queue.Stats(p.ctx, slipactivity.PoolName(p.taskQueue, "", ""))
+	require.NoError(p.t, err)
+	return stats.Delayed
+}
+
 // receive waits for a channel that somebody sends to or closes.
 func (p *play) receive(what string, c <-chan struct{}) {
 	p.t.Helper()
@@ -241,6 +316,12 @@ func (p *play) signal(name string, arg any) {
 func (p *play) cancel() {
 	p.t.Helper()
 	require.NoError(p.t, p.c.CancelWorkflow(p.ctx, p.workflowID, ""))
+}
+
+// terminate ends the workflow by force.
+func (p *play) terminate() {
+	p.t.Helper()
+	require.NoError(p.t, p.c.TerminateWorkflow(p.ctx, p.workflowID, "", "the scenario is over"))
 }
 
 // history is that of the workflow's current run as it stands now, or of another workflow's.
