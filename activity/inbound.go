@@ -21,6 +21,11 @@ func InterceptActivity(ctx context.Context, next interceptor.ActivityInboundInte
 		i.Next = next
 		return i
 	}
+	if h := ownActivity(ctx); h != nil {
+		i := &ownInbound{handler: h}
+		i.Next = next
+		return i
+	}
 	if budget := budgetOf(ctx); budget != nil {
 		g := &guest{budget: budget}
 		g.Next = next
