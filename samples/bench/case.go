@@ -10,6 +10,9 @@ type benchCase struct {
 	name  string
 	about func(size) string
 	sizes map[suite]size
+	// latencyOf says what takes the time that is in a sample's latency. Empty: the way of a step from being scheduled to the
+	// start of its handler.
+	latencyOf string
 	// floor is the least time that the work can take, in seconds: arithmetic. nil: there is none.
 	floor    func(size) float64
 	variants []variant
@@ -90,6 +93,6 @@ func allCases() []*benchCase {
 		slow1k(), slow10k(), mid90k(), echo10k(), echo100k(),
 		pipelines20k(), pipelineWorkflows(), oneAtATime(),
 		queueCore(), wideMemory(), backlog(), historyCost(),
-		scaling(), idle(),
+		scaling(), secondExecutor(), idle(),
 	}
 }

@@ -33,6 +33,7 @@ func backlog() *benchCase {
 			quick: {Reps: 1, Steps: 100_000, Handled: 50_000, Concurrency: 100},
 			full:  {Reps: 3, Steps: 1_000_000, Handled: 200_000, Concurrency: 100},
 		},
+		latencyOf: "a claim",
 		variants: []variant{
 			{rawRedis, rawBacklog},
 			{waves, func(ctx context.Context, l *lab, s size) (*sample, error) { return backlogSample(ctx, l, s, waveTasks) }},

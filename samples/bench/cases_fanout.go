@@ -26,8 +26,8 @@ func slow10k() *benchCase {
 	return &benchCase{
 		name: "slow-10k", about: aboutFanOut, floor: fanOutFloor,
 		sizes: map[suite]size{
-			seed:  {Reps: 1, Steps: 200, PlainSteps: 100, Workflows: 10, Workers: 2, Concurrency: 50, StepMillis: 100},
-			quick: {Reps: 2, Steps: 10_000, PlainSteps: 2000, Workflows: 10, Workers: 5, Concurrency: 1000, StepMillis: 2000},
+			seed:  {Reps: 1, Steps: 200, PlainSteps: 100, Workflows: 4, Workers: 2, Concurrency: 50, StepMillis: 100},
+			quick: {Reps: 1, Steps: 10_000, PlainSteps: 10_000, Workflows: 10, Workers: 5, Concurrency: 1000, StepMillis: 2000},
 			full:  {Reps: 3, Steps: 10_000, PlainSteps: 10_000, Workflows: 10, Workers: 5, Concurrency: 1000, StepMillis: 2000},
 		},
 		variants: []variant{fanOutRouted, fanOutPlain},
@@ -57,9 +57,9 @@ func echo10k() *benchCase {
 	return &benchCase{
 		name: "echo-10k", about: aboutFanOut,
 		sizes: map[suite]size{
-			seed:  {Reps: 1, Steps: 200, PlainSteps: 100, Workflows: 10, Workers: 2, Concurrency: 1000},
-			quick: {Reps: 3, Steps: 10_000, PlainSteps: 2000, Workflows: 10, Workers: 2, Concurrency: 1000},
-			full:  {Reps: 3, Steps: 10_000, PlainSteps: 10_000, Workflows: 10, Workers: 2, Concurrency: 1000},
+			seed:  {Reps: 1, Steps: 200, PlainSteps: 100, Workflows: 4, Workers: 2, Concurrency: 1000},
+			quick: {Reps: 1, Steps: 10_000, PlainSteps: 10_000, Workflows: 10, Workers: 5, Concurrency: 1000},
+			full:  {Reps: 3, Steps: 10_000, PlainSteps: 10_000, Workflows: 10, Workers: 5, Concurrency: 1000},
 		},
 		variants: []variant{fanOutRouted, fanOutPlain},
 		targets: []target{
@@ -75,9 +75,9 @@ func echo100k() *benchCase {
 	return &benchCase{
 		name: "echo-100k", about: aboutFanOut,
 		sizes: map[suite]size{
-			seed:  {Reps: 1, Steps: 500, Workflows: 10, Workers: 2, Concurrency: 1000},
-			quick: {Reps: 3, Steps: 100_000, Workflows: 10, Workers: 2, Concurrency: 1000},
-			full:  {Reps: 5, Steps: 100_000, Workflows: 10, Workers: 2, Concurrency: 1000},
+			seed:  {Reps: 1, Steps: 500, Workflows: 10, Workers: 5, Concurrency: 1000},
+			quick: {Reps: 3, Steps: 100_000, Workflows: 10, Workers: 5, Concurrency: 1000},
+			full:  {Reps: 5, Steps: 100_000, Workflows: 10, Workers: 5, Concurrency: 1000},
 		},
 		variants: []variant{fanOutRouted, rawQueue},
 		targets: []target{
@@ -101,10 +101,12 @@ func (s size) rig(routed bool) rigOptions {
 	return rigOptions{routed: routed, workers: s.Workers, concurrency: s.Concurrency}
 }
 
-// fanOutLoad spreads steps evenly over the workflows of the size.
+// fanOutLoad has workflows of the size's width, for so many steps: what a plain step costs depends on how many its workflow
+// has open, so fewer steps means fewer workflows, not narrower ones.
 func fanOutLoad(s size, steps int) load {
-	width, takes := steps/s.Workflows, s.step()
-	return load{steps: width * s.Workflows, runs: s.Workflows, call: func(run int) workflowCall {
+	width, takes := s.Steps/s.Workflows, s.step()
+	runs := steps / width
+	return load{steps: width * runs, runs: runs, call: func(run int) workflowCall {
 		return workflowCall{FanOut, []any{run * width, width, takes}, width}
 	}}
 }

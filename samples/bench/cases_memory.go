@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 
@@ -13,8 +14,9 @@ import (
 )
 
 const (
-	bytesPerHandler = "memory per handler beyond its stack"
-	stackPerHandler = "stack per handler"
+	bytesPerHandler      = "memory per handler beyond its stack"
+	stackPerHandler      = "stack per handler"
+	goroutinesPerHandler = "goroutines per handler"
 )
 
 func wideMemory() *benchCase {
@@ -32,6 +34,7 @@ func wideMemory() *benchCase {
 		targets: []target{
 			{figure: value(bytesPerHandler, unitBytes), variant: slipstream, bound: atMost, limit: 4 << 10},
 			{figure: value(stackPerHandler, unitBytes), variant: slipstream},
+			{figure: value(goroutinesPerHandler, unitNone), variant: slipstream},
 		},
 	}
 }
@@ -76,8 +79,9 @@ func heldSample(ctx context.Context, l *lab, s size) (_ *sample, err error) {
 		})
 		if err == nil {
 			after = settledMemory()
+			err = l.profile.writeHeap()
 			close(o.steps.gate)
-			err = withWorkflows(func(*rig) error { <-ended; return runs.err() })
+			err = errors.Join(err, withWorkflows(func(*rig) error { <-ended; return runs.err() }))
 		}
 		return err
 	})
@@ -93,17 +97,21 @@ func heldSample(ctx context.Context, l *lab, s size) (_ *sample, err error) {
 	o.steps.record.fill(measured)
 	n := float64(s.Steps)
 	measured.Values[bytesPerHandler] = (float64(after.held-after.stacks) - float64(before.held-before.stacks)) / n
+	measured.Values[goroutinesPerHandler] = float64(after.goroutines-before.goroutines) / n
 	measured.Values[stackPerHandler] = (float64(after.stacks) - float64(before.stacks)) / n
 	return measured, o.check(measured, s.Steps)
 }
 
 // memory is what the Go runtime of this process holds.
-type memory struct{ held, stacks uint64 }
+type memory struct {
+	held, stacks uint64 // bytes
+	goroutines   int
+}
 
 // settledMemory is what is left when everything that can be freed was.
 func settledMemory() memory {
 	debug.FreeOSMemory()
 	stacks := []metrics.Sample{{Name: "/memory/classes/heap/stacks:bytes"}}
 	metrics.Read(stacks)
-	return memory{held: heldMemory(), stacks: stacks[0].Value.Uint64()}
+	return memory{held: heldMemory(), stacks: stacks[0].Value.Uint64(), goroutines: runtime.NumGoroutine()}
 }

@@ -13,8 +13,8 @@ func pipelines20k() *benchCase {
 		},
 		sizes: map[suite]size{
 			seed:  {Reps: 1, Steps: 300, PlainSteps: 60, Workflows: 10, Workers: 2, Concurrency: 1000},
-			quick: {Reps: 2, Steps: 60_000, PlainSteps: 1500, Workflows: 10, Workers: 2, Concurrency: 1000},
-			full:  {Reps: 3, Steps: 60_000, PlainSteps: 6000, Workflows: 10, Workers: 2, Concurrency: 1000},
+			quick: {Reps: 2, Steps: 60_000, PlainSteps: 6000, Workflows: 10, Workers: 5, Concurrency: 1000},
+			full:  {Reps: 3, Steps: 60_000, PlainSteps: 6000, Workflows: 10, Workers: 5, Concurrency: 1000},
 		},
 		variants: []variant{
 			{slipstream, func(ctx context.Context, l *lab, s size) (*sample, error) {
@@ -52,6 +52,7 @@ func pipelineWorkflows() *benchCase {
 			quick: {Reps: 3, Workflows: 400, Open: 20, Workers: 1, Concurrency: 1000},
 			full:  {Reps: 5, Workflows: 1500, Open: 20, Workers: 1, Concurrency: 1000},
 		},
+		latencyOf: "a workflow",
 		variants: []variant{
 			workflowVariant(empty, false, 0),
 			workflowVariant(slipstream, true, stepsPerPipeline),
@@ -77,6 +78,7 @@ func oneAtATime() *benchCase {
 			quick: {Reps: 3, Workflows: 100, Open: 1, Workers: 1, Concurrency: 1000},
 			full:  {Reps: 5, Workflows: 500, Open: 1, Workers: 1, Concurrency: 1000},
 		},
+		latencyOf: "a workflow",
 		variants: []variant{
 			workflowVariant(empty, false, 0),
 			workflowVariant(slipstream, true, stepsPerPipeline),

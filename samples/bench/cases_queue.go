@@ -55,12 +55,22 @@ func queueSample(ctx context.Context, l *lab, s size) (*sample, error) {
 			return nil, err
 		}
 	}
-	measured, err := l.measure(ctx, s.Steps, func(ctx context.Context) error {
-		b.record.begin()
+	return b.measure(ctx, l, func(ctx context.Context) error {
 		for first := 0; first < s.Steps; first += waveTasks {
 			if err := b.enqueue(ctx, first, min(waveTasks, s.Steps-first)); err != nil {
 				return err
 			}
+		}
+		return nil
+	})
+}
+
+// measure measures work until all tasks have been through the queue, and checks them.
+func (b *bareQueue) measure(ctx context.Context, l *lab, work func(context.Context) error) (*sample, error) {
+	measured, err := l.measure(ctx, len(b.outcomes), func(ctx context.Context) error {
+		b.record.begin()
+		if err := work(ctx); err != nil {
+			return err
 		}
 		return b.drained(ctx)
 	})
@@ -79,6 +89,7 @@ type bareQueue struct {
 	rdb       *redis.Client
 	queue     *batchqueue.Queue
 	pool      string
+	takes     time.Duration // each task
 	executors []*batchqueue.Executor
 	record    *recorder
 	// outcomes counts, by task number, those that arrived and were right.
@@ -117,8 +128,11 @@ func (b *bareQueue) startExecutor(ctx context.Context, concurrency int, o batchq
 	return poll(ctx, func() (bool, error) { return e.Stats().Permits > 0, nil })
 }
 
-func (b *bareQueue) handle(_ context.Context, d *batchqueue.Delivery) batchqueue.Result {
+func (b *bareQueue) handle(ctx context.Context, d *batchqueue.Delivery) batchqueue.Result {
 	defer b.record.start(int(binary.BigEndian.Uint64(d.Payload)), d.ScheduledAt)()
+	if err := wait(ctx, b.takes); err != nil {
+		return batchqueue.Result{Kind: batchqueue.KindFailed}
+	}
 	return batchqueue.Result{Kind: batchqueue.KindCompleted, Payload: d.Payload[:8]}
 }
 
@@ -235,6 +249,17 @@ func poll(ctx context.Context, ask func() (bool, error)) error {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+	}
+}
+
+// everyNth is each, with then after every nth call. Safe for concurrent use.
+func everyNth(n int, each, then func()) func() {
+	var calls atomic.Int64
+	return func() {
+		each()
+		if calls.Add(1)%int64(n) == 0 {
+			then()
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/slipstream-go/slipstream/batchqueue"
 )
 
 // timePerThousand is what shows whether cost grows with size alone.
@@ -25,8 +27,8 @@ func scaling() *benchCase {
 		},
 		sizes: map[suite]size{
 			seed:  {Reps: 1, Steps: 10, Workers: 2, Concurrency: 1000},
-			quick: {Reps: 2, Steps: 1000, Workers: 2, Concurrency: 1000},
-			full:  {Reps: 5, Steps: 1000, Workers: 2, Concurrency: 1000},
+			quick: {Reps: 2, Steps: 1000, Workers: 5, Concurrency: 1000},
+			full:  {Reps: 5, Steps: 1000, Workers: 5, Concurrency: 1000},
 		},
 		targets: []target{
 			{figure: timePerThousand, variant: times(100), against: times(10), bound: atMost, limit: 1.25},
@@ -37,7 +39,7 @@ func scaling() *benchCase {
 	}
 	for _, factor := range []int{1, 3, 10, 30, 100} {
 		b.variants = append(b.variants, variant{times(factor), func(ctx context.Context, l *lab, s size) (*sample, error) {
-			s.Workflows = factor
+			s.Workflows = 1
 			return l.runLoad(ctx, s.rig(true), fanOutLoad(s, factor*s.Steps))
 		}})
 	}
@@ -45,6 +47,65 @@ func scaling() *benchCase {
 }
 
 func times(factor int) string { return fmt.Sprintf("x%d", factor) }
+
+const joining = "time until a second executor is busy"
+
+func secondExecutor() *benchCase {
+	return &benchCase{
+		name: "second-executor",
+		about: func(s size) string {
+			return fmt.Sprintf("%s tasks of %s through the queue alone, %d at a time; then a second executor joins",
+				count(s.Steps), s.step(), s.Concurrency)
+		},
+		sizes: map[suite]size{
+			seed:  {Reps: 1, Steps: 400, Concurrency: 20, StepMillis: 50},
+			quick: {Reps: 2, Steps: 20_000, Concurrency: 500, StepMillis: 200},
+			full:  {Reps: 5, Steps: 20_000, Concurrency: 500, StepMillis: 200},
+		},
+		variants: []variant{{slipstream, joinSample}},
+		targets:  []target{{figure: value(joining, unitMillis), variant: slipstream, bound: atMost, limit: 1000}},
+	}
+}
+
+// joinSample starts an executor beside one that is busy. Both are in this process: what counts is how soon the queue gives
+// the new one work.
+func joinSample(ctx context.Context, l *lab, s size) (*sample, error) {
+	done, finish := l.progress(s.Steps)
+	defer finish()
+	b, err := l.openQueue(s.Steps, done)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	b.takes = s.step()
+	busy := func(executors int) error {
+		return poll(ctx, func() (bool, error) { return b.record.running() >= executors*s.Concurrency*9/10, nil })
+	}
+	var joined time.Duration
+	measured, err := b.measure(ctx, l, func(ctx context.Context) error {
+		if err := b.enqueueAll(ctx, 0, s.Steps, waveTasks); err != nil {
+			return err
+		}
+		if err := b.startExecutor(ctx, s.Concurrency, batchqueue.Observer{}); err != nil {
+			return err
+		}
+		if err := busy(1); err != nil {
+			return err
+		}
+		begin := time.Now()
+		if err := b.startExecutor(ctx, s.Concurrency, batchqueue.Observer{}); err != nil {
+			return err
+		}
+		err := busy(2)
+		joined = time.Since(begin)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	measured.Values[joining] = float64(joined) / float64(time.Millisecond)
+	return measured, nil
+}
 
 const (
 	idleCPU     = "CPU of an idle worker"

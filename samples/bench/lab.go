@@ -77,20 +77,24 @@ func (l *lab) close() error {
 
 // purge deletes the case's keys. What else is in a Redis that somebody else runs stays.
 func (l *lab) purge(ctx context.Context) error {
+	if l.shared {
+		return l.deleteKeys(ctx, l.prefix+":*")
+	}
+	return l.redis.FlushDB(ctx).Err()
+}
+
+func (l *lab) deleteKeys(ctx context.Context, pattern string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	if !l.shared {
-		return l.redis.FlushDB(ctx).Err()
-	}
 	const page = 1000
 	for cursor := uint64(0); ; {
-		keys, next, err := l.redis.Scan(ctx, cursor, l.prefix+":*", page).Result()
+		keys, next, err := l.redis.Scan(ctx, cursor, pattern, page).Result()
 		if err == nil && len(keys) > 0 {
-			err = l.redis.Del(ctx, keys...).Err()
+			err = l.redis.Del(ctx, keys...).Err() // not UNLINK: memory is measured afterwards
 		}
 		switch cursor = next; {
 		case err != nil:
-			return fmt.Errorf("cannot delete the keys %s:*: %w", l.prefix, err)
+			return fmt.Errorf("cannot delete the keys %s: %w", pattern, err)
 		case cursor == 0:
 			return nil
 		}

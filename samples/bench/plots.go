@@ -35,8 +35,8 @@ func (c *caseReport) plotConcurrency() *plot.Plot {
 	p := newPlot("Handlers running at a time", "seconds", "")
 	drawn := 0
 	for i, s := range c.last() {
-		if s.Concurrency == nil || s.PeakConcurrency < 2 {
-			continue
+		if s.Concurrency == nil || slices.Max(s.Concurrency.Running) < 2 {
+			continue // handlers that end as they begin
 		}
 		points := make(plotter.XYs, len(s.Concurrency.Seconds))
 		for k := range points {
@@ -48,12 +48,16 @@ func (c *caseReport) plotConcurrency() *plot.Plot {
 	if drawn == 0 {
 		return nil
 	}
+	p.Y.Min, p.Y.Max = 0, p.Y.Max*legendRoom
 	return p
 }
 
-// plotLatency shows which share of all was not slower than what.
+// legendRoom keeps the legend clear of the lines.
+const legendRoom = 1.25
+
+// plotLatency shows which share of all was not slower than what, in the last repetition of each variant.
 func (c *caseReport) plotLatency() *plot.Plot {
-	p := newPlot("Latency: share that took no longer", "ms", "")
+	p := newPlot("Share that took no longer: "+c.LatencyOf, "ms", "")
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 	const least = 0.01 // ms; a logarithm has no zero
 	drawn := 0
@@ -71,6 +75,8 @@ func (c *caseReport) plotLatency() *plot.Plot {
 	if drawn == 0 {
 		return nil
 	}
+	p.Y.Min, p.Y.Max = 0, legendRoom
+	p.Y.Tick.Marker = plot.ConstantTicks{{Value: 0, Label: "0"}, {Value: 0.25, Label: "25 %"}, {Value: 0.5, Label: "50 %"}, {Value: 0.75, Label: "75 %"}, {Value: 1, Label: "100 %"}}
 	return p
 }
 

@@ -50,6 +50,18 @@ func (p profiler) start() (*profiles, error) {
 	return running, nil
 }
 
+// writeHeap writes what is in use now, where allocations are profiled.
+func (p profiler) writeHeap() error {
+	if p.name == "" || p.memFolder == "" {
+		return nil
+	}
+	file, err := os.Create(filepath.Join(p.memFolder, p.name+".heap.pprof"))
+	if err != nil {
+		return fmt.Errorf("-memprofile: %w", err)
+	}
+	return errors.Join(pprof.Lookup("heap").WriteTo(file, 0), file.Close())
+}
+
 // stop writes the files.
 func (p *profiles) stop() error {
 	var errs []error

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -29,7 +28,7 @@ func asynqSample(ctx context.Context, l *lab, s size) (_ *sample, err error) {
 	}
 	all := make(chan struct{})
 	queue, record := l.freshName("bench"), newRecorder(tasks, everyNth(tasks, done, func() { close(all) }))
-	defer func() { err = errors.Join(err, forgetAsynq(redisOptions, queue)) }()
+	defer func() { err = errors.Join(err, l.forgetAsynq(context.WithoutCancel(ctx), redisOptions, queue)) }()
 
 	begin := time.Now()
 	if err := enqueueAsynq(ctx, redisOptions, queue, tasks); err != nil {
@@ -88,23 +87,12 @@ func enqueueAsynq(ctx context.Context, o asynq.RedisConnOpt, queue string, tasks
 	return group.Wait()
 }
 
-// forgetAsynq deletes the queue and all in it.
-func forgetAsynq(o asynq.RedisConnOpt, queue string) error {
+// forgetAsynq deletes the queue and all in it, and the counts that asynq would keep for months.
+func (l *lab) forgetAsynq(ctx context.Context, o asynq.RedisConnOpt, queue string) error {
 	inspector := asynq.NewInspector(o)
 	defer inspector.Close()
 	if err := inspector.DeleteQueue(queue, true); err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
 		return fmt.Errorf("asynq: delete queue %s: %w", queue, err)
 	}
-	return nil
-}
-
-// everyNth is each, with then after every nth call. Safe for concurrent use.
-func everyNth(n int, each, then func()) func() {
-	var calls atomic.Int64
-	return func() {
-		each()
-		if calls.Add(1)%int64(n) == 0 {
-			then()
-		}
-	}
+	return l.deleteKeys(ctx, "asynq:{"+queue+"}:*")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -38,6 +39,7 @@ type caseReport struct {
 	Name         string    `json:"name"`
 	About        string    `json:"about"`
 	Size         size      `json:"size"`
+	LatencyOf    string    `json:"latency_of"`
 	FloorSeconds float64   `json:"floor_seconds,omitempty"`
 	Rows         []row     `json:"rows"`
 	Problems     []string  `json:"problems"` // empty: every repetition was right
@@ -73,7 +75,10 @@ const (
 )
 
 func newCaseReport(b *benchCase, s size) *caseReport {
-	c := &caseReport{Name: b.name, About: b.about(s), Size: s, Problems: []string{}, PlotsGrowth: b.plotsGrowth}
+	c := &caseReport{
+		Name: b.name, About: b.about(s), Size: s, Problems: []string{}, PlotsGrowth: b.plotsGrowth,
+		LatencyOf: cmp.Or(b.latencyOf, "schedule to start"),
+	}
 	if b.floor != nil {
 		c.FloorSeconds = b.floor(s)
 	}
