@@ -159,7 +159,9 @@ func TestTheFailureConverterOfThePlugin(t *testing.T) {
 		c.FailureConverter = func() converter.FailureConverter { return custom{} }
 	})
 	c := completionOf(t, wire.Completion{Outcome: wire.Outcome{Kind: wire.KindStartToClose}})
-	got, err := b.run(func(ctx sdkworkflow.Context) (string, error) { return fmt.Sprint(errors.Is(c.Get(ctx, nil), errCustom)), nil })
+	got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		return fmt.Sprint(errors.Is(c.Get(ctx, nil), errCustom)), nil
+	})
 	require.NoError(t, err)
 	require.Equal(t, "true", got)
 }
