@@ -235,7 +235,7 @@ func TestWhoMayEnqueueWhere(t *testing.T) {
 	c := newCounter(t, client.Options{})
 	_, err := c.Enqueue(t.Context(), options(""), Task{Activity: "C", StartToCloseTimeout: time.Minute})
 	require.ErrorIs(t, err, ErrNotMarked)
-	require.ErrorContains(t, err, `add {Activity: "C"}`)
+	require.ErrorContains(t, err, `add {Activity: "C"} there`)
 
 	b := Task{Activity: "B", StartToCloseTimeout: time.Minute}
 	h, err := c.Enqueue(t.Context(), options(""), b)
