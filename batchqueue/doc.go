@@ -105,7 +105,7 @@ tasks do not move, and the state machine knows nothing of it.
 	acked      f -> a                                        Deliverer
 	abandon    q waiting, d -> z                             Deliverer
 	lost       reads claims without lease                    Reclaimer
-	extend, audit, adopt, lead, resign, permits, stats, tasks, forget, redrive, rate
+	extend, audit, adopt, lead, resign, permits, stats, tasks, runs, forget, redrive, rate
 
 Each is one file in lua/, with its guarantee, keys, arguments and replies in the header.
 

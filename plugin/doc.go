@@ -14,6 +14,8 @@
 //	w.RegisterActivity(Translate)
 //	err = w.Run(worker.InterruptCh())
 //
+// Plugin.Queue runs marked activities without a workflow.
+//
 // # Composing with other plugins and interceptors
 //
 // The plugin puts its interceptor before all others of the client. Interceptors see
