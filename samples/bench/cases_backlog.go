@@ -110,15 +110,20 @@ func (b *bareQueue) enqueueAll(ctx context.Context, first, end, width int) error
 	return group.Wait()
 }
 
-// claimSample times the claims of an executor while deep tasks wait behind it: for each wave that was handled another is
-// added. Handled of them are handled all in all.
+// claimSample times the claims of an executor while so many tasks wait behind it: for each wave that was handled another
+// is added.
 func claimSample(ctx context.Context, l *lab, s size, deep int) (*sample, error) {
 	handled := s.Handled
 	done, finish := l.progress(handled)
 	defer finish()
 
 	waveDone := make(chan struct{}, handled/waveTasks+1)
-	b, err := l.openQueue(deep+handled, everyNth(waveTasks, done, func() { waveDone <- struct{}{} }))
+	b, err := l.openQueue(deep+handled, everyNth(waveTasks, done, func() {
+		select {
+		case waveDone <- struct{}{}:
+		default: // more were handled than anybody waits for
+		}
+	}))
 	if err != nil {
 		return nil, err
 	}

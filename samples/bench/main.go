@@ -49,11 +49,11 @@ func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 		return fail(stderr, exitUsage, err)
 	}
 	r, err := runSuite(ctx, c, stderr)
-	if err != nil && ctx.Err() == nil {
-		return fail(stderr, exitFailed, err)
+	if ctx.Err() != nil {
+		err = nil // it says no more than that
 	}
-	// Interrupted or not: what was measured is reported.
-	if err := writeReports(c, r, stdout); err != nil {
+	// Whatever ended the suite: what was measured is reported.
+	if err := errors.Join(err, writeReports(c, r, stdout)); err != nil {
 		return fail(stderr, exitFailed, err)
 	}
 	if ctx.Err() != nil {

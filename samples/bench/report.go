@@ -36,15 +36,17 @@ func newConfiguration(c config) configuration {
 
 // caseReport is what became of one case.
 type caseReport struct {
-	Name         string    `json:"name"`
-	About        string    `json:"about"`
-	Size         size      `json:"size"`
-	LatencyOf    string    `json:"latency_of"`
-	FloorSeconds float64   `json:"floor_seconds,omitempty"`
-	Rows         []row     `json:"rows"`
-	Problems     []string  `json:"problems"` // empty: every repetition was right
-	Samples      []*sample `json:"samples"`  // in the order in which they were taken
-	PlotsGrowth  bool      `json:"plots_growth,omitempty"`
+	Name         string   `json:"name"`
+	About        string   `json:"about"`
+	Size         size     `json:"size"`
+	LatencyOf    string   `json:"latency_of"`
+	FloorSeconds float64  `json:"floor_seconds,omitempty"`
+	Rows         []row    `json:"rows"`
+	Problems     []string `json:"problems"` // empty: every repetition was right
+	// Summaries are of what all cases measure, by variant and figure. A step is a workflow where those are counted.
+	Summaries   map[string]map[string]summary `json:"summaries"`
+	Samples     []*sample                     `json:"samples"` // in the order in which they were taken
+	PlotsGrowth bool                          `json:"plots_growth,omitempty"`
 }
 
 // row is a target and how it was met.
@@ -105,8 +107,15 @@ func (c *caseReport) summary(f figure, variant string) (summary, bool) {
 	return summarize(values), len(values) > 0
 }
 
-// judge fills in the rows. The seed suite is too small to tell anything.
+// judge fills in summaries and rows. The seed suite is too small to tell anything.
 func (c *caseReport) judge(b *benchCase, s suite) {
+	c.Summaries = map[string]map[string]summary{}
+	for _, v := range c.variants() {
+		c.Summaries[v] = map[string]summary{}
+		for _, f := range commonFigures {
+			c.Summaries[v][f.name], _ = c.summary(f, v)
+		}
+	}
 	for _, t := range b.targets {
 		c.Rows = append(c.Rows, c.row(t, s != seed))
 	}

@@ -112,6 +112,7 @@ func TestJSONHasEverything(t *testing.T) {
 	require.NoError(t, json.Unmarshal(raw, &back))
 	require.Len(t, back.Cases[0].Samples, 6)
 	require.Equal(t, example(full).Rows, back.Cases[0].Rows)
+	require.Equal(t, summary{2.1, 2.05, 2.3}, back.Cases[0].Summaries[slipstream][wallTime.name])
 }
 
 func TestDigits(t *testing.T) {

@@ -63,12 +63,25 @@ var (
 	wallTime = figure{"wall time", unitSeconds, func(s *sample) float64 { return s.WallSeconds }}
 	rate     = figure{"rate", unitPerSecond, func(s *sample) float64 { return perSecond(s.Tasks, s.WallSeconds) }}
 	p50      = figure{"p50", unitMillis, func(s *sample) float64 { return s.latency().P50 }}
+	p95      = figure{"p95", unitMillis, func(s *sample) float64 { return s.latency().P95 }}
 	p99      = figure{"p99", unitMillis, func(s *sample) float64 { return s.latency().P99 }}
 
 	eventsPerTask = figure{"history events per step", unitNone, func(s *sample) float64 { return s.perTask(float64(s.History.Events)) }}
 	redisPerTask  = figure{"Redis commands per step", unitNone, redisCommandsPerTask}
 	redisPerRun   = figure{"Redis commands per workflow", unitNone, redisCommandsPerTask}
 )
+
+// commonFigures are summed up for every variant of every case.
+var commonFigures = []figure{
+	wallTime, rate, p50, p95, p99, redisPerTask, eventsPerTask,
+	{"history bytes per step", unitBytes, func(s *sample) float64 { return s.perTask(float64(s.History.Bytes)) }},
+	{"signals", unitNone, func(s *sample) float64 { return float64(s.History.Signals) }},
+	{"steps at a time", unitNone, func(s *sample) float64 { return float64(s.PeakConcurrency) }},
+	{"CPU of this process", unitSeconds, func(s *sample) float64 { return s.CPU.Process }},
+	{"CPU of Temporal", unitSeconds, func(s *sample) float64 { return s.CPU.Temporal }},
+	{"CPU of Redis", unitSeconds, func(s *sample) float64 { return s.CPU.Redis }},
+	{"memory of this process", unitBytes, func(s *sample) float64 { return float64(s.PeakMemory) }},
+}
 
 // value is the figure of that name among a sample's Values.
 func value(name string, u unit) figure {

@@ -32,20 +32,19 @@ func runSuite(ctx context.Context, c config, out *os.File) (*report, error) {
 		if ctx.Err() != nil {
 			break
 		}
-		cr, err := runCase(ctx, c, b, program, out, r)
-		if err != nil {
+		if err := runCase(ctx, c, b, program, out, r); err != nil {
 			return r, fmt.Errorf("case %s: %w", b.name, err)
 		}
-		r.Cases = append(r.Cases, cr)
 	}
 	return r, context.Cause(ctx)
 }
 
-// runCase runs the variants of a case in turn (A B A B), so that what the machine does meanwhile meets all of them.
-func runCase(ctx context.Context, c config, b *benchCase, program *devstack.Program, out *os.File, r *report) (_ *caseReport, err error) {
+// runCase runs the variants of a case in turn (A B A B), so that what the machine does meanwhile meets all of them, and
+// adds what became of them to the report.
+func runCase(ctx context.Context, c config, b *benchCase, program *devstack.Program, out *os.File, r *report) (err error) {
 	l, err := openLab(ctx, program, c.stack, out)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
 	if r.Stack == "" {
@@ -71,7 +70,8 @@ func runCase(ctx context.Context, c config, b *benchCase, program *devstack.Prog
 		}
 	}
 	cr.judge(b, c.suite)
-	return cr, nil
+	r.Cases = append(r.Cases, cr)
+	return nil
 }
 
 func runVariant(ctx context.Context, l *lab, v variant, s size) (*sample, error) {

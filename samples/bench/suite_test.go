@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -16,28 +18,37 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// The seed suite measures nothing of value. It shows that every case works, and that what it did was right.
-func TestSeedSuite(t *testing.T) {
+func TestOnServersOfSomebodyElse(t *testing.T) {
 	needRedisServer(t)
 	stack, err := devstack.StartProcess(t.Context(), devstack.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, stack.Stop()) })
+	servers := []string{"-temporal", stack.Temporal(), "-namespace", stack.Namespace(), "-redis", stack.RedisURL()}
 
-	r := runBench(t, exitOK, "-suite", "seed", "-html", filepath.Join(t.TempDir(), "out.html"),
-		"-temporal", stack.Temporal(), "-namespace", stack.Namespace(), "-redis", stack.RedisURL())
-	require.Equal(t, caseNames(allCases()), r.Configuration.Cases)
-	require.Len(t, r.Cases, len(allCases()))
-	for i, c := range r.Cases {
-		require.Empty(t, c.Problems, c.Name)
-		for _, v := range allCases()[i].variants {
-			require.Contains(t, c.variants(), v.name, c.Name)
+	// The seed suite measures nothing of value. It shows that every case works, and that what it did was right.
+	t.Run("seed suite", func(t *testing.T) {
+		r := runBench(t, t.Context(), exitOK, append(servers, "-suite", "seed", "-html", filepath.Join(t.TempDir(), "out.html"))...)
+		require.Equal(t, caseNames(allCases()), r.Configuration.Cases)
+		require.Len(t, r.Cases, len(allCases()))
+		for i, c := range r.Cases {
+			require.Empty(t, c.Problems, c.Name)
+			for _, v := range allCases()[i].variants {
+				require.Contains(t, c.variants(), v.name, c.Name)
+			}
+			for _, row := range c.Rows {
+				require.Equal(t, notJudged, row.Verdict, "%s, %s", c.Name, row.title())
+			}
 		}
-		for _, row := range c.Rows {
-			require.Equal(t, notJudged, row.Verdict, "%s, %s", c.Name, row.title())
-		}
-	}
-	require.NotEmpty(t, r.Versions["temporal server"])
-	require.NotEmpty(t, r.Versions["redis server"])
+		require.NotEmpty(t, r.Versions["temporal server"])
+		require.NotEmpty(t, r.Versions["redis server"])
+	})
+
+	t.Run("interrupted", func(t *testing.T) {
+		ctx, interrupt := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, interrupt) // the first case alone takes minutes
+		r := runBench(t, ctx, exitInterrupted, append(servers, "-suite", "full", "-case", "idle,latency")...)
+		require.LessOrEqual(t, len(r.Cases), 1, "nothing begins after an interrupt")
+	})
 
 	options, err := redis.ParseURL(stack.RedisURL())
 	require.NoError(t, err)
@@ -51,7 +62,7 @@ func TestSeedSuite(t *testing.T) {
 func TestServersOfItsOwnAreMeteredToo(t *testing.T) {
 	needRedisServer(t)
 	folder := t.TempDir()
-	r := runBench(t, exitOK, "-suite", "seed", "-case", "echo-10k", "-reps", "2", "-cpuprofile", folder, "-memprofile", folder)
+	r := runBench(t, t.Context(), exitOK, "-suite", "seed", "-case", "echo-10k", "-reps", "2", "-cpuprofile", folder, "-memprofile", folder)
 	require.Len(t, r.Cases, 1)
 	require.Equal(t, []string{slipstream, plain, slipstream, plain}, taken(r.Cases[0]), "in turn")
 	routed, plainly := r.Cases[0].Samples[0], r.Cases[0].Samples[1]
@@ -77,13 +88,13 @@ func TestStrictFailsWhereATargetIsMissed(t *testing.T) {
 }
 
 // runBench runs the command and returns what it wrote.
-func runBench(t *testing.T, want int, args ...string) report {
+func runBench(t *testing.T, ctx context.Context, want int, args ...string) report { //nolint:revive // the test comes first
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "out.json")
 	out, err := os.Create(filepath.Join(t.TempDir(), "output"))
 	require.NoError(t, err)
 	defer out.Close()
-	code := run(t.Context(), append([]string{"-json", path}, args...), out, out)
+	code := run(ctx, append([]string{"-json", path}, args...), out, out)
 	output, err := os.ReadFile(out.Name())
 	require.NoError(t, err)
 	t.Logf("%s", output)
