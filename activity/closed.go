@@ -122,6 +122,18 @@ func (s *started) worker(instance string) *Worker {
 	return nil
 }
 
+// divert tells whether an activity task of the type may be diverted by one of them.
+func (s *started) divert(namespace, activityType string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for r := range s.all {
+		if _, marked := r.o.Marks[activityType]; marked && r.o.Divert && r.client.Namespace == namespace {
+			return true
+		}
+	}
+	return false
+}
+
 // runClosed tells the runtimes of the namespace. The SDK names the workflow in the
 // request's resource ID; the run ID stands only in the token, which is the server's.
 func (s *started) runClosed(namespace, resource string) {

@@ -17,8 +17,8 @@ import (
 // signalTimeout bounds one signal. The server swallows a repeated one.
 const signalTimeout = 10 * time.Second
 
-// deliver sends a batch of outcomes to its run, or to whom else they go, as one signal. It
-// is the executor's batchqueue.DeliverFunc.
+// deliver sends a batch of outcomes to its run, or to whom else they go, as one signal, or
+// answers a diverted activity task. It is the executor's batchqueue.DeliverFunc.
 //
 // The signal is sent past the client's interceptors and converter: the payloads are
 // encoded already, and a repeated one must be equal to the byte, request ID included.
@@ -29,6 +29,9 @@ func (w *Worker) deliver(ctx context.Context, h *host, b *batchqueue.Batch) erro
 	}
 	if a.Batch != "" {
 		return w.complete(ctx, h, b, a)
+	}
+	if a.TaskToken != nil {
+		return w.respond(ctx, h, a, b)
 	}
 	execution := &commonpb.WorkflowExecution{WorkflowId: a.WorkflowID, RunId: a.RunID}
 	if b.Redirect != nil {

@@ -21,8 +21,9 @@ const (
 	// markerBytes bounds the outcomes in one marker; one larger outcome is taken alone.
 	markerBytes = 512 << 10
 	// keptTaskTimeouts is for how many workflow task time-outs the queue keeps what it
-	// handed over, should the workflow task be lost (protocol T); two minutes at least.
+	// handed over, should the workflow task be lost (protocol T).
 	keptTaskTimeouts = 10
+	keptAtLeast      = 2 * time.Minute
 	// unknownSlot: the queue has to find the run's slot.
 	unknownSlot = -1
 )
@@ -112,6 +113,9 @@ func (d *dispatch) send(ctx context.Context, g *group) {
 	}
 	if ok {
 		d.r.strays.cancel(ctx, d.r.queue)
+		if d.w != nil {
+			d.w.inherit(ctx, g.pool)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -396,6 +397,39 @@ func TestReconcile(t *testing.T) {
 	require.Equal(t, wire.StateUnsure, reply.Found[1].State)
 }
 
+// Cancelled calls whose dispatch was lost, and cancel requests that were: the next ask
+// takes their tasks out, and nothing of the run stays open.
+func TestReconcileTakesOrphansOut(t *testing.T) {
+	d := newDesk(t, RuntimeOptions{})
+	d.announce(t, testQueue, "A")
+	m := d.dispatch(t, waveOf(callOf(1, "A", "x"), callOf(2, "A", "y"), callOf(3, "A", "z")))
+	lost, other := callOf(1, "A", "x"), callOf(3, "A", "not what was dispatched")
+	located := wire.OpenCall{
+		Identity: wire.Identity{RunID: m.RunID, Number: 2, Fingerprint: m.Answers[1].Fingerprint}, Address: m.Addresses[0], Type: "A",
+	}
+	orphans := []wire.OpenCall{{Identity: wire.Identity{Number: 1}, Type: "A", Call: &lost}, located, {Identity: wire.Identity{Number: 3}, Type: "A", Call: &other}}
+
+	d.redis.SetError("LOADING")
+	reply := d.reconcile(t, &wire.Ask{Orphans: slices.Clone(orphans)})
+	require.Len(t, reply.Found, 3)
+	for i, a := range reply.Found {
+		require.Equal(t, wire.StateUnsure, a.State, i)
+	}
+	d.redis.SetError("")
+
+	reply = d.reconcile(t, &wire.Ask{Orphans: orphans})
+	require.Empty(t, reply.Found)
+	require.Empty(t, reply.Taken)
+	tasks, err := d.queue.Tasks(context.Background(), testQueue, testRun)
+	require.NoError(t, err)
+	var got []batchqueue.TaskState
+	for _, task := range tasks {
+		got = append(got, task.State)
+	}
+	require.Equal(t, []batchqueue.TaskState{batchqueue.StateAcknowledged, batchqueue.StateAcknowledged, batchqueue.StateWaiting}, got,
+		"another question under the same number is left alone")
+}
+
 func TestCancel(t *testing.T) {
 	d := newDesk(t, RuntimeOptions{})
 	d.announce(t, testQueue, "A")
@@ -428,6 +462,11 @@ func TestOutcomesKeepTheirMeaning(t *testing.T) {
 	require.EqualValues(t, 2, o.Attempt)
 	require.Equal(t, "w", o.Worker)
 	require.EqualValues(t, batchqueue.RetryTimeout, o.Retry)
+
+	canceled := wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCanceled, Attempt: 1, Executor: "w"})
+	require.Empty(t, canceled.Payloads, "the handler gave no details")
+	canceled = wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCanceled})
+	require.Equal(t, wire.NotStarted(), canceled.Payloads)
 
 	damaged := wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCompleted, Payload: []byte{0xff}})
 	require.Empty(t, damaged.Payloads)

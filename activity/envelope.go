@@ -31,6 +31,7 @@ const (
 	callInput        protowire.Number = 3
 	callNonRetryable protowire.Number = 4
 	callHeader       protowire.Number = 5
+	callTask         protowire.Number = 20
 
 	addressNamespace    protowire.Number = 2
 	addressWorkflowID   protowire.Number = 3
@@ -43,6 +44,13 @@ const (
 	addressSignal       protowire.Number = 10
 	addressStart        protowire.Number = 11
 	addressTypes        protowire.Number = 12
+	addressTaskToken    protowire.Number = 20
+	addressHeartbeats   protowire.Number = 21
+	addressLossFinal    protowire.Number = 22
+
+	reportPayloads protowire.Number = 2
+	reportDetails  protowire.Number = 3
+	reportPending  protowire.Number = 4
 )
 
 // call is what a task knows that the queue does not: a batchqueue.Task's Payload.
@@ -56,6 +64,10 @@ type call struct {
 	NonRetryable []string
 	// Header is an encoded commonpb.Header where it differs from the wave's; nil where not.
 	Header []byte
+	// Task is set for a diverted activity task and for nothing else: the task as Temporal
+	// handed it out, an encoded PollActivityTaskQueueResponse. The other fields are empty
+	// then.
+	Task []byte
 }
 
 // address is what all tasks of a wave share: a batchqueue.Wave's Common. It says where
@@ -81,6 +93,25 @@ type address struct {
 	Start  []byte
 	// Types tell the activity type of each task, see encodeTypes.
 	Types []byte
+
+	// TaskToken is set for a diverted activity task: its outcome answers the token
+	// instead of going to the run as a signal.
+	TaskToken []byte
+	// Heartbeats: the diverted task has a heartbeat time-out. LossFinal: its policy does
+	// not retry the time-out by which Temporal notices a lost worker.
+	Heartbeats, LossFinal bool
+}
+
+// report is how a diverted attempt ended: the Payload of its outcome.
+type report struct {
+	// Payloads are an encoded commonpb.Payloads: the result, the details of a
+	// cancellation, or the failure as one payload.
+	Payloads []byte
+	// Details are heartbeat details, encoded alike, that Temporal has not got yet.
+	Details []byte
+	// Pending: Temporal is told nothing, because the handler returned
+	// activity.ErrResultPending or its deadline has passed.
+	Pending bool
 }
 
 // headerOr returns the call's own header, or the wave's.
@@ -109,6 +140,9 @@ func encodeCall(c *call) []byte {
 	if c.Header != nil {
 		b = appendBytes(b, callHeader, c.Header)
 	}
+	if c.Task != nil {
+		b = appendBytes(b, callTask, c.Task)
+	}
 	return b
 }
 
@@ -124,6 +158,8 @@ func decodeCall(b []byte) (*call, error) {
 			c.NonRetryable = append(c.NonRetryable, string(value))
 		case callHeader:
 			c.Header = value
+		case callTask:
+			c.Task = value
 		}
 		return nil
 	})
@@ -147,6 +183,11 @@ func encodeAddress(a *address) ([]byte, error) {
 		}
 		b = appendBytes(b, addressHeader, header)
 	}
+	if a.TaskToken != nil {
+		b = appendBytes(b, addressTaskToken, a.TaskToken)
+	}
+	b = appendFlag(b, addressHeartbeats, a.Heartbeats)
+	b = appendFlag(b, addressLossFinal, a.LossFinal)
 	if a.Batch == "" {
 		return b, nil
 	}
@@ -200,6 +241,12 @@ func decodeAddress(b []byte) (*address, error) {
 			a.Start = value
 		case addressTypes:
 			a.Types = value
+		case addressTaskToken:
+			a.TaskToken = value
+		case addressHeartbeats:
+			a.Heartbeats = true
+		case addressLossFinal:
+			a.LossFinal = true
 		}
 		return nil
 	})
@@ -207,6 +254,36 @@ func decodeAddress(b []byte) (*address, error) {
 		return nil, fmt.Errorf("decode address: %w", err)
 	}
 	return a, nil
+}
+
+func encodeReport(r *report) []byte {
+	b := appendVarint(nil, fieldVersion, envelopeVersion)
+	if r.Payloads != nil {
+		b = appendBytes(b, reportPayloads, r.Payloads)
+	}
+	if r.Details != nil {
+		b = appendBytes(b, reportDetails, r.Details)
+	}
+	return appendFlag(b, reportPending, r.Pending)
+}
+
+func decodeReport(b []byte) (*report, error) {
+	r := &report{}
+	err := readEnvelope(b, func(number protowire.Number, value []byte) error {
+		switch number {
+		case reportPayloads:
+			r.Payloads = value
+		case reportDetails:
+			r.Details = value
+		case reportPending:
+			r.Pending = true
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("decode report: %w", err)
+	}
+	return r, nil
 }
 
 // readEnvelope checks the version and hands out the fields that have a length; value
@@ -229,6 +306,14 @@ func appendString(b []byte, number protowire.Number, s string) []byte {
 
 func appendBytes(b []byte, number protowire.Number, v []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, number, protowire.BytesType), v)
+}
+
+// appendFlag writes a true flag as an empty field: only fields with a length are read.
+func appendFlag(b []byte, number protowire.Number, flag bool) []byte {
+	if flag {
+		return appendBytes(b, number, nil)
+	}
+	return b
 }
 
 // payloadsBytes encodes payloads as the queue carries them. Nil stays nil: no payloads is

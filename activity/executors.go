@@ -26,13 +26,25 @@ type executors map[string]*batchqueue.Executor
 
 // pools are the pools that the worker serves. It claims every type it has a handler for
 // in each of them, marked there or not: runs that were routed by an older release keep
-// to the pools of that release's marks.
+// to the pools of that release's marks. Where versioning is on there are two of each: it
+// may run no workflows itself, so it does not know which of them are pinned.
 func (w *Worker) pools() []string {
-	pools := []string{PoolName(w.taskQueue, "", w.build)}
+	pools := []string{}
+	add := func(pool string) {
+		if !slices.Contains(pools, pool) {
+			pools = append(pools, pool)
+		}
+	}
+	names := []string{""}
 	for name, pool := range w.rt.o.Marks {
-		full := PoolName(w.taskQueue, pool, w.build)
-		if w.registry.find(name) != nil && !slices.Contains(pools, full) {
-			pools = append(pools, full)
+		if w.registry.find(name) != nil {
+			names = append(names, pool)
+		}
+	}
+	for _, name := range names {
+		add(PoolName(w.taskQueue, name, w.build))
+		if w.deployed {
+			add(UnpinnedPoolName(w.taskQueue, name, w.build))
 		}
 	}
 	slices.Sort(pools)
@@ -72,6 +84,7 @@ func (w *Worker) keep(ctx context.Context, h *host, ready chan<- struct{}) {
 	w.warnOfMarks(ctx)
 	close(w.announced)
 	close(ready)
+	w.keeper.Go(func() { w.keepHeirs(ctx, h) })
 	for sleep(ctx, announceEvery) {
 		if err := w.announce(ctx); err != nil {
 			w.logger.Warn("[Slipstream] could not renew the announcement of this worker's activities", "Error", err)
@@ -100,22 +113,7 @@ func (w *Worker) startExecutor(ctx context.Context, h *host, pool string) error 
 	if w.executors[pool] != nil {
 		return nil
 	}
-	e, err := w.rt.queue.NewExecutor(batchqueue.ExecutorOptions{
-		Pool:              pool,
-		ID:                w.instance,
-		Worker:            w.identity,
-		Types:             w.registry.types(w.rt.o.Marks),
-		Budget:            w.budget,
-		PoolRatePerSecond: limitOf(w.options.TaskQueueActivitiesPerSecond),
-		DrainTimeout:      w.rt.o.DrainTimeout,
-		Handler: func(ctx context.Context, d *batchqueue.Delivery) batchqueue.Result {
-			return w.handle(ctx, h, d)
-		},
-		TimeoutFailure: w.timeoutFailure,
-		Deliver: func(ctx context.Context, b *batchqueue.Batch) error {
-			return w.deliver(ctx, h, b)
-		},
-	})
+	e, err := w.newExecutor(h, batchqueue.ExecutorOptions{Pool: pool, ID: w.instance})
 	if err != nil {
 		return err
 	}
@@ -124,6 +122,19 @@ func (w *Worker) startExecutor(ctx context.Context, h *host, pool string) error 
 	}
 	w.executors[pool] = e
 	return nil
+}
+
+// newExecutor fills in what all executors of the worker have in common.
+func (w *Worker) newExecutor(h *host, o batchqueue.ExecutorOptions) (*batchqueue.Executor, error) {
+	o.Worker = w.identity
+	o.Types = w.registry.types(w.rt.o.Marks)
+	o.Budget = w.budget
+	o.PoolRatePerSecond = limitOf(w.options.TaskQueueActivitiesPerSecond)
+	o.DrainTimeout = w.rt.o.DrainTimeout
+	o.Handler = func(ctx context.Context, d *batchqueue.Delivery) batchqueue.Result { return w.handle(ctx, h, d) }
+	o.TimeoutFailure = w.timeoutFailure
+	o.Deliver = func(ctx context.Context, b *batchqueue.Batch) error { return w.deliver(ctx, h, b) }
+	return w.rt.queue.NewExecutor(o)
 }
 
 func (w *Worker) announce(ctx context.Context) error {
@@ -161,12 +172,12 @@ func (w *Worker) warnOfMarks(ctx context.Context) {
 // their contexts have ended; those that ignore it are left behind.
 const lastReturn = 3 * time.Second
 
-// stop stops all executors side by side, each within the drain time and a little more.
-func (s executors) stop(ctx context.Context, drain time.Duration, logger log.Logger) {
+// stopAll stops executors side by side, each within the drain time and a little more.
+func stopAll(ctx context.Context, all []*batchqueue.Executor, drain time.Duration, logger log.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, drain+lastReturn)
 	defer cancel()
 	var wait sync.WaitGroup
-	for _, e := range s {
+	for _, e := range all {
 		wait.Go(func() {
 			if err := e.Stop(ctx); err != nil {
 				logger.Warn("[Slipstream] the executor did not stop cleanly; its tasks are taken over by others", "Error", err)

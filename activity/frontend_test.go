@@ -3,6 +3,8 @@ package activity
 import (
 	"context"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -10,13 +12,17 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
 	namespacepb "go.temporal.io/api/namespace/v1"
+	"go.temporal.io/api/serviceerror"
+	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	sdkactivity "go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/worker"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
 )
@@ -27,7 +33,11 @@ type frontend struct {
 	workflowservice.UnimplementedWorkflowServiceServer
 	address string
 	signals chan *workflowservice.SignalWorkflowExecutionRequest
-	tasks   chan *workflowservice.PollActivityTaskQueueResponse // for the workers of "queue"
+	// tasks are for the workers of "queue", sessionTasks for sessions; answers and
+	// heartbeats are what came for them.
+	tasks, sessionTasks chan *workflowservice.PollActivityTaskQueueResponse
+	answers             chan proto.Message
+	heartbeats          chan *workflowservice.RecordActivityTaskHeartbeatRequest
 
 	mu       sync.Mutex
 	polls    map[string]int // activity polls by task queue
@@ -35,8 +45,12 @@ type frontend struct {
 	failed   int            // those reported as failed
 	canceled []string       // tokens of those reported as canceled
 	beats    map[string]int // heartbeats by token
-	cancel   bool           // answer heartbeats with a cancel request
-	refuse   error          // for signals
+	refuse   error          // for signals and answers
+	asked    []string       // run IDs that were described
+	describe func(run string) (enumspb.WorkflowExecutionStatus, error)
+	// What heartbeats are answered with.
+	cancel, paused, reset bool
+	stale                 error
 }
 
 func startFrontend(t *testing.T) *frontend {
@@ -44,8 +58,11 @@ func startFrontend(t *testing.T) *frontend {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	f := &frontend{address: listener.Addr().String(), polls: map[string]int{}, beats: map[string]int{},
-		signals: make(chan *workflowservice.SignalWorkflowExecutionRequest, 100),
-		tasks:   make(chan *workflowservice.PollActivityTaskQueueResponse, 100)}
+		signals:      make(chan *workflowservice.SignalWorkflowExecutionRequest, 100),
+		tasks:        make(chan *workflowservice.PollActivityTaskQueueResponse, 100),
+		sessionTasks: make(chan *workflowservice.PollActivityTaskQueueResponse, 100),
+		answers:      make(chan proto.Message, 1000),
+		heartbeats:   make(chan *workflowservice.RecordActivityTaskHeartbeatRequest, 1000)}
 	server := grpc.NewServer()
 	workflowservice.RegisterWorkflowServiceServer(server, f)
 	done := make(chan struct{})
@@ -73,8 +90,11 @@ func (f *frontend) PollActivityTaskQueue(ctx context.Context, r *workflowservice
 	f.polls[r.GetTaskQueue().GetName()]++
 	f.mu.Unlock()
 	var tasks chan *workflowservice.PollActivityTaskQueueResponse
-	if r.GetTaskQueue().GetName() == "queue" {
+	switch name := r.GetTaskQueue().GetName(); {
+	case name == "queue":
 		tasks = f.tasks
+	case strings.Contains(name, "@"):
+		tasks = f.sessionTasks
 	}
 	select {
 	case task := <-tasks:
@@ -94,38 +114,40 @@ func (f *frontend) PollNexusTaskQueue(ctx context.Context, _ *workflowservice.Po
 	return nil, ctx.Err()
 }
 
-func (f *frontend) report() {
+// report takes an answer to an activity task.
+func (f *frontend) report(answer proto.Message) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answered++
+	switch r := answer.(type) {
+	case *workflowservice.RespondActivityTaskFailedRequest:
+		f.failed++
+	case *workflowservice.RespondActivityTaskCanceledRequest:
+		f.canceled = append(f.canceled, string(r.GetTaskToken()))
+	}
+	f.answers <- answer
+	return serviceerror.ToStatus(f.refuse).Err()
 }
 
-func (f *frontend) RespondActivityTaskCompleted(context.Context, *workflowservice.RespondActivityTaskCompletedRequest) (*workflowservice.RespondActivityTaskCompletedResponse, error) {
-	f.report()
-	return &workflowservice.RespondActivityTaskCompletedResponse{}, nil
+func (f *frontend) RespondActivityTaskCompleted(_ context.Context, r *workflowservice.RespondActivityTaskCompletedRequest) (*workflowservice.RespondActivityTaskCompletedResponse, error) {
+	return &workflowservice.RespondActivityTaskCompletedResponse{}, f.report(r)
 }
 
-func (f *frontend) RespondActivityTaskFailed(context.Context, *workflowservice.RespondActivityTaskFailedRequest) (*workflowservice.RespondActivityTaskFailedResponse, error) {
-	f.report()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.failed++
-	return &workflowservice.RespondActivityTaskFailedResponse{}, nil
+func (f *frontend) RespondActivityTaskFailed(_ context.Context, r *workflowservice.RespondActivityTaskFailedRequest) (*workflowservice.RespondActivityTaskFailedResponse, error) {
+	return &workflowservice.RespondActivityTaskFailedResponse{}, f.report(r)
 }
 
 func (f *frontend) RespondActivityTaskCanceled(_ context.Context, r *workflowservice.RespondActivityTaskCanceledRequest) (*workflowservice.RespondActivityTaskCanceledResponse, error) {
-	f.report()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.canceled = append(f.canceled, string(r.GetTaskToken()))
-	return &workflowservice.RespondActivityTaskCanceledResponse{}, nil
+	return &workflowservice.RespondActivityTaskCanceledResponse{}, f.report(r)
 }
 
 func (f *frontend) RecordActivityTaskHeartbeat(_ context.Context, r *workflowservice.RecordActivityTaskHeartbeatRequest) (*workflowservice.RecordActivityTaskHeartbeatResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.beats[string(r.GetTaskToken())]++
-	return &workflowservice.RecordActivityTaskHeartbeatResponse{CancelRequested: f.cancel}, nil
+	f.heartbeats <- r
+	return &workflowservice.RecordActivityTaskHeartbeatResponse{CancelRequested: f.cancel, ActivityPaused: f.paused, ActivityReset: f.reset},
+		serviceerror.ToStatus(f.stale).Err()
 }
 
 // eventually waits until what the frontend was told meets the condition.
@@ -143,6 +165,29 @@ func (f *frontend) SignalWorkflowExecution(_ context.Context, r *workflowservice
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return &workflowservice.SignalWorkflowExecutionResponse{}, f.refuse
+}
+
+func (f *frontend) DescribeWorkflowExecution(_ context.Context, r *workflowservice.DescribeWorkflowExecutionRequest) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, r.GetExecution().GetRunId())
+	status, err := f.describe(r.GetExecution().GetRunId())
+	if err != nil {
+		return nil, err
+	}
+	return &workflowservice.DescribeWorkflowExecutionResponse{WorkflowExecutionInfo: &workflowpb.WorkflowExecutionInfo{Status: status}}, nil
+}
+
+func (f *frontend) describeBy(answer func(run string) (enumspb.WorkflowExecutionStatus, error)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.describe = answer
+}
+
+func (f *frontend) described() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.asked)
 }
 
 func (f *frontend) ShutdownWorker(context.Context, *workflowservice.ShutdownWorkerRequest) (*workflowservice.ShutdownWorkerResponse, error) {
@@ -219,6 +264,7 @@ func (*firstInterceptor) InterceptActivity(ctx context.Context, next interceptor
 type site struct {
 	frontend *frontend
 	redis    *miniredis.Miniredis
+	rdb      *redis.Client
 	queue    *batchqueue.Queue
 	plugin   *plugged
 	client   client.Client
@@ -230,6 +276,7 @@ func newSite(t *testing.T, o client.Options) *site {
 	s := &site{frontend: startFrontend(t), redis: miniredis.RunT(t), log: &logRecorder{}}
 	rdb := redis.NewClient(&redis.Options{Addr: s.redis.Addr(), ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = rdb.Close() })
+	s.rdb = rdb
 	var err error
 	s.queue, err = batchqueue.New(rdb, batchqueue.Options{Namespace: "namespace", Lease: time.Second, Logger: s.log})
 	require.NoError(t, err)

@@ -6,7 +6,6 @@ import (
 
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
-	sdkactivity "go.temporal.io/sdk/activity"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
@@ -28,13 +27,14 @@ type group struct {
 // group deals the calls out to pools.
 func (d *dispatch) group(calls []int) error {
 	groups := map[string]*group{}
+	pools := poolsOf(d.w, d.info)
 	for _, i := range calls {
 		c := &d.wave.Calls[i]
 		var header *commonpb.Header
 		if i < len(d.wave.Headers) {
 			header = d.wave.Headers[i]
 		}
-		pool := d.r.poolOf(d.w, d.info, c)
+		pool := pools.name(c)
 		g := groups[pool]
 		if g == nil {
 			common, err := encodeAddress(&address{
@@ -54,7 +54,7 @@ func (d *dispatch) group(calls []int) error {
 				Common:    common,
 				HeldBelow: d.wave.HeldBelow,
 				Again:     d.wave.Again,
-				Retention: keptTaskTimeouts * d.wave.TaskTimeout,
+				Retention: max(keptAtLeast, keptTaskTimeouts*d.wave.TaskTimeout),
 				Slot:      unknownSlot,
 			}}
 			groups[pool] = g
@@ -79,19 +79,6 @@ func (d *dispatch) addressOf(pool string) int {
 	}
 	d.marker.Addresses = append(d.marker.Addresses, wire.Address{Pool: pool})
 	return len(d.marker.Addresses) - 1
-}
-
-// poolOf names the pool of a call. The build is that of the worker that dispatches; on
-// another task queue it means nothing.
-func (r *Runtime) poolOf(w *Worker, info sdkactivity.Info, c *wire.Call) string {
-	taskQueue, build := c.TaskQueue, ""
-	if taskQueue == "" {
-		taskQueue = info.TaskQueue
-	}
-	if w != nil && taskQueue == w.taskQueue {
-		build = w.build
-	}
-	return PoolName(taskQueue, c.Pool, build)
 }
 
 func (d *dispatch) task(i int, header, shared *commonpb.Header) (batchqueue.Task, error) {

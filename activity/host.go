@@ -87,7 +87,8 @@ func (r *hostRequest) withdraw() {
 
 // InterceptUnary is the gRPC client interceptor of the plugin. It answers at most one
 // activity poll per worker, and what that poll's task reports; all other calls pass
-// through untouched. It also sees which workflow runs close, and looks who else polls.
+// through untouched. It also sees which workflow runs close and which activity tasks
+// arrive, and looks who else polls.
 func InterceptUnary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	switch r := req.(type) {
 	case *workflowservice.PollActivityTaskQueueRequest:
@@ -100,6 +101,11 @@ func InterceptUnary(ctx context.Context, method string, req, reply any, cc *grpc
 			answerPoll(response, r.GetNamespace(), key)
 			return nil
 		}
+		err := invoke(ctx, method, req, reply, cc, opts...)
+		if err == nil {
+			noteArrivals(r.GetNamespace(), response)
+		}
+		return err
 	case *workflowservice.PollWorkflowTaskQueueRequest:
 		lookAround(ctx, r, cc, invoke, opts)
 	case *workflowservice.RespondActivityTaskCompletedRequest:
@@ -116,6 +122,9 @@ func InterceptUnary(ctx context.Context, method string, req, reply any, cc *grpc
 		}
 	case *workflowservice.RespondWorkflowTaskCompletedRequest:
 		err := invoke(ctx, method, req, reply, cc, opts...)
+		if response, ok := reply.(*workflowservice.RespondWorkflowTaskCompletedResponse); err == nil && ok {
+			noteArrivals(r.GetNamespace(), response.GetActivityTasks()...)
+		}
 		if err == nil && closesRun(r) {
 			runtimes.runClosed(r.GetNamespace(), r.GetResourceId())
 		}

@@ -8,13 +8,12 @@ import (
 
 // InterceptActivity is the activity part of the plugin's worker interceptor, which must
 // come first in the list of interceptors. The SDK calls it for activity tasks and local
-// activities, and an invocation calls it for routed calls.
+// activities, and an invocation calls it for what comes out of the queue.
 //
-// All of them run in place; marked ones that arrive as ordinary activity tasks, session
-// tasks included, when the worker's budget has room. Such tasks will be taken here for
-// the queue, except those that carry the header workflow.PlainHeader and session tasks.
+// Marked activities that arrive as ordinary activity tasks are diverted into the queue, or
+// run in place when the worker's budget has room. All the rest runs in place.
 func InterceptActivity(ctx context.Context, next interceptor.ActivityInboundInterceptor) interceptor.ActivityInboundInterceptor {
-	if isRouted(ctx) {
+	if isInvoked(ctx) {
 		return next
 	}
 	if catchHost(ctx) {
@@ -22,16 +21,25 @@ func InterceptActivity(ctx context.Context, next interceptor.ActivityInboundInte
 		i.Next = next
 		return i
 	}
+	if h := ownActivity(ctx); h != nil {
+		i := &ownInbound{handler: h}
+		i.Next = next
+		return i
+	}
 	if budget := budgetOf(ctx); budget != nil {
 		g := &guest{budget: budget}
 		g.Next = next
-		return g
+		next = g
+	}
+	if d := diverting(ctx); d != nil {
+		d.Next = next
+		next = d
 	}
 	return next
 }
 
-// isRouted tells whether an invocation builds the interceptors, and not the SDK.
-func isRouted(ctx context.Context) bool {
+// isInvoked tells whether an invocation builds the interceptors, and not the SDK.
+func isInvoked(ctx context.Context) bool {
 	_, ok := ctx.Value(outboundKey).(*outbound)
 	return ok
 }

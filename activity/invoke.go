@@ -21,19 +21,22 @@ import (
 	"github.com/slipstream-go/slipstream/internal/sdkerror"
 )
 
-// invocation is one attempt of a routed call. It does what the SDK's activity task
-// handler does for a plain one, in the same order.
+// invocation is one attempt of a routed call or of a diverted activity task. It does what
+// the SDK's activity task handler does for a plain one, in the same order.
 type invocation struct {
-	w       *Worker
-	h       *host
-	d       *batchqueue.Delivery
-	call    *call
-	address *address
-	info    sdkactivity.Info
-	metrics client.MetricsHandler
-	args    converter.DataConverter // for the arguments; dc is for all that comes back
-	dc      converter.DataConverter
-	fc      converter.FailureConverter
+	w        *Worker
+	h        *host
+	d        *batchqueue.Delivery
+	call     *call
+	address  *address
+	diverted *diverted // nil for a routed call
+	info     sdkactivity.Info
+	metrics  client.MetricsHandler
+	args     converter.DataConverter // for the arguments; dc is for all that comes back
+	dc       converter.DataConverter
+	fc       converter.FailureConverter
+	// sealed is the converter that failures go through on their way in the queue.
+	sealed converter.DataConverter
 	// late: the deadline had passed when the handler returned.
 	late bool
 }
@@ -42,40 +45,66 @@ type invocation struct {
 func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) batchqueue.Result {
 	started := time.Now()
 	v := &invocation{w: w, h: h, d: d, address: &address{}, call: &call{}}
-	c, err := decodeCall(d.Payload)
-	if err == nil {
-		v.call = c
-		var a *address
-		if a, err = decodeAddress(d.Common); err == nil {
-			v.address = a
-		}
+	err := v.decode()
+	v.args, v.dc, v.fc = w.rt.client.taskConverters(v.address, d.Type)
+	v.sealed = v.dc
+	if v.diverted != nil {
+		w.unclaimed.remove(d.Run)
+		w.vigils.over(d.Run)
+		v.info = v.diverted.info(w.taskQueue, started)
+		v.dc, v.fc = w.rt.client.activityConverters(v.diverted.task, w.taskQueue)
+		v.args = v.dc
+	} else {
+		v.info = taskInfo(d, v.call, v.address, w.taskQueue, started)
 	}
-	v.info = taskInfo(d, v.call, v.address, w.taskQueue, started)
 	if deadline, ok := ctx.Deadline(); ok {
 		v.info.Deadline = deadline // the queue allows for the difference of the clocks
 	}
-	v.args, v.dc, v.fc = w.rt.client.taskConverters(v.address, d.Type)
 	v.metrics = newOutbound(w, h, v.info).GetMetricsHandler(ctx)
 	if err != nil {
 		// A newer worker may be able to read it, so this is an attempt like any other.
 		return v.failed(err)
 	}
-	v.metrics.Timer("temporal_activity_schedule_to_start_latency").Record(v.info.StartedTime.Sub(d.AttemptScheduledAt))
-	result := v.run(ctx)
-	if v.late {
-		return result
+	if v.diverted == nil { // the SDK has recorded that of a task that it polled
+		w.rt.doubts.consider(d, v.address, h.client)
+		v.metrics.Timer("temporal_activity_schedule_to_start_latency").Record(v.info.StartedTime.Sub(d.AttemptScheduledAt))
 	}
-	v.metrics.Timer("temporal_activity_execution_latency").Record(time.Since(started))
-	if result.Kind == batchqueue.KindCompleted {
-		v.metrics.Timer("temporal_activity_succeed_endtoend_latency").Record(time.Since(d.ScheduledAt))
-		w.rt.latency.observe(d.Type, time.Since(started))
+	result := v.run(ctx)
+	if !v.late {
+		v.metrics.Timer("temporal_activity_execution_latency").Record(time.Since(started))
+		if result.Kind == batchqueue.KindCompleted {
+			v.metrics.Timer("temporal_activity_succeed_endtoend_latency").Record(time.Since(v.info.ScheduledTime))
+			w.rt.latency.observe(d.Type, time.Since(started))
+		}
+	}
+	if v.diverted != nil {
+		return v.diverted.report(result)
 	}
 	return result
+}
+
+// decode reads what the task carries; what it could not read stays empty.
+func (v *invocation) decode() error {
+	c, err := decodeCall(v.d.Payload)
+	if err != nil {
+		return err
+	}
+	v.call = c
+	a, err := decodeAddress(v.d.Common)
+	if err != nil {
+		return err
+	}
+	v.address = a
+	v.diverted, err = divertedFrom(c, a)
+	return err
 }
 
 func (v *invocation) run(queueCtx context.Context) (result batchqueue.Result) {
 	ctx, abort, end := v.w.taskContext(queueCtx, v.h, v.info.Deadline)
 	defer end()
+	if v.diverted != nil {
+		v.diverted.begin(ctx, v.w, abort)
+	}
 	// The handler may panic, and so may the converters that run here and there: where
 	// details cannot be encoded, for instance.
 	defer func() {
@@ -96,13 +125,20 @@ func (v *invocation) run(queueCtx context.Context) (result batchqueue.Result) {
 		v.late = true
 		v.w.logger.Info("Activity complete after timeout.", v.tags("Result", output, "Error", err)...)
 		v.countFailure(reasonActivityError)
+		if v.diverted != nil {
+			v.diverted.linger(ctx, v.w, false, v.d.Heartbeat)
+			v.diverted.pending = true // Temporal has its own clock
+		}
 		return batchqueue.Result{Kind: batchqueue.KindFailed}
 	}
 	if err == nil {
 		return v.completed(output)
 	}
 	if errors.Is(err, sdkactivity.ErrResultPending) {
-		return v.failed(errResultPending(v.d.Type))
+		return v.resultPending()
+	}
+	if v.diverted != nil && errors.Is(context.Cause(queueCtx), batchqueue.ErrStopping) {
+		v.diverted.linger(ctx, v.w, true, v.d.Heartbeat)
 	}
 	if isBenign(err) || v.dropped(queueCtx) {
 		v.w.logger.Debug("Activity error.", v.tags("Error", err)...)
@@ -146,8 +182,8 @@ func (v *invocation) execute(ctx context.Context, abort context.CancelCauseFunc)
 		return nil, v.w.registry.errNotRegistered(v.d.Type)
 	}
 	base := newOutbound(v.w, v.h, v.info)
-	base.dc, base.beat, base.limit, base.abort = v.dc, v.d.RecordHeartbeat, v.payloadLimit(), abort
-	if base.details, err = payloadsFromBytes(v.d.Heartbeat); err != nil {
+	base.dc, base.beat, base.limit, base.abort = v.dc, v.beat, v.payloadLimit(), abort
+	if base.details, err = v.details(); err != nil {
 		return nil, fmt.Errorf("heartbeat details of the attempt before: %w", err)
 	}
 	ctx = context.WithValue(ctx, outboundKey, interceptor.ActivityOutboundInterceptor(base))
@@ -161,15 +197,11 @@ func (v *invocation) execute(ctx context.Context, abort context.CancelCauseFunc)
 	}
 	ctx = context.WithValue(ctx, outboundKey, inner.outbound)
 
-	header, err := v.call.headerOr(v.address.Header)
+	header, in, err := v.input()
 	if err != nil {
 		return nil, err
 	}
 	if ctx, err = v.w.rt.client.withHeader(ctx, header); err != nil {
-		return nil, err
-	}
-	in, err := payloadsFromBytes(v.call.Input)
-	if err != nil {
 		return nil, err
 	}
 	args, err := h.decode(v.d.Type, contextAware(ctx, v.args), in)
@@ -189,6 +221,36 @@ func (v *invocation) execute(ctx context.Context, abort context.CancelCauseFunc)
 		}
 	}
 	return output, err
+}
+
+// beat passes a heartbeat on. A diverted task's details go to Temporal; in the queue they
+// serve the executor that goes on with a released attempt.
+func (v *invocation) beat(details []byte) {
+	v.d.RecordHeartbeat(details)
+	if v.diverted != nil {
+		v.diverted.pulse.beat(details)
+	}
+}
+
+// details are the heartbeat details that the handler finds, nil if there are none.
+func (v *invocation) details() (*commonpb.Payloads, error) {
+	if v.diverted != nil {
+		return v.diverted.details(v.d.Heartbeat)
+	}
+	return payloadsFromBytes(v.d.Heartbeat)
+}
+
+// input returns header and arguments.
+func (v *invocation) input() (*commonpb.Header, *commonpb.Payloads, error) {
+	if v.diverted != nil {
+		return v.diverted.task.GetHeader(), v.diverted.task.GetInput(), nil
+	}
+	header, err := v.call.headerOr(v.address.Header)
+	if err != nil {
+		return nil, nil, err
+	}
+	in, err := payloadsFromBytes(v.call.Input)
+	return header, in, err
 }
 
 // innermost is the end of the interceptor chain: the handler itself.

@@ -19,9 +19,13 @@ func wireOutcome(run string, o *batchqueue.Outcome) wire.Outcome {
 		Details:  decodedPayloads(o.Details),
 	}
 	switch w.Kind {
+	case wire.KindCanceled:
+		if o.Attempt == 0 { // the queue's own word, not a handler's
+			w.Payloads = wire.NotStarted()
+		}
 	case wire.KindScheduleToStart, wire.KindScheduleToClose, wire.KindStartToClose, wire.KindHeartbeat, wire.KindPoison:
 		w.Payloads = decodedPayloads(o.LastFailure)
-	case wire.KindUnknown, wire.KindCompleted, wire.KindFailed, wire.KindCanceled:
+	case wire.KindUnknown, wire.KindCompleted, wire.KindFailed:
 	}
 	return w
 }

@@ -21,20 +21,39 @@ type place struct {
 // reconcile is one ask of a run (protocol C).
 type reconcile struct {
 	r     *Runtime
+	w     *Worker // the worker whose workflow task this is; nil in an unknown worker
 	info  sdkactivity.Info
+	pools runPools
 	reply *wire.AskReply
 	room  int
 }
 
-// Reconcile asks the queue about open calls and pulls finished outcomes. Calls for which
-// Redis does not answer are unsure; an error means that the local activity itself ended.
+// Reconcile asks the queue about open calls, pulls finished outcomes and takes orphans
+// out. Calls for which Redis does not answer are unsure; an error means that the local
+// activity itself ended.
 func (r *Runtime) Reconcile(ctx context.Context, ask *wire.Ask) ([]byte, error) {
 	info := sdkactivity.GetInfo(ctx)
-	c := &reconcile{r: r, info: info, room: markerBytes, reply: &wire.AskReply{RunID: info.WorkflowExecution.RunID}}
-	var places []place
-	open := map[place][]*wire.OpenCall{}
-	for i := range ask.Open {
-		o := &ask.Open[i]
+	w := workerFrom(ctx)
+	c := &reconcile{r: r, w: w, info: info, pools: poolsOf(w, info), room: markerBytes, reply: &wire.AskReply{RunID: info.WorkflowExecution.RunID}}
+	places, open := c.byPlace(ctx, ask.Open)
+	for _, p := range places {
+		c.ask(ctx, p, open[p])
+	}
+	places, orphans := c.byPlace(ctx, ask.Orphans)
+	for _, p := range places {
+		c.disown(ctx, p, orphans[p])
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return wire.EncodeAskReply(c.reply), nil
+}
+
+// byPlace sorts calls by where they are. Those for which Redis does not say it are unsure.
+func (c *reconcile) byPlace(ctx context.Context, calls []wire.OpenCall) (places []place, at map[place][]*wire.OpenCall) {
+	at = map[place][]*wire.OpenCall{}
+	for i := range calls {
+		o := &calls[i]
 		p := place{o.RunID, o.Address}
 		if o.Call != nil {
 			// The dispatch of this call ended without a word. Where it would have put the
@@ -45,18 +64,12 @@ func (r *Runtime) Reconcile(ctx context.Context, ask *wire.Ask) ([]byte, error) 
 				continue
 			}
 		}
-		if open[p] == nil {
+		if at[p] == nil {
 			places = append(places, p)
 		}
-		open[p] = append(open[p], o)
+		at[p] = append(at[p], o)
 	}
-	for _, p := range places {
-		c.ask(ctx, p, open[p])
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	return wire.EncodeAskReply(c.reply), nil
+	return places, at
 }
 
 // locate completes a call whose dispatch was lost: its identity and its address.
@@ -66,7 +79,7 @@ func (c *reconcile) locate(ctx context.Context, o *wire.OpenCall) (place, error)
 	if o.Fingerprint == 0 {
 		o.Fingerprint = wire.Fingerprint(o.RunID, o.Call)
 	}
-	o.Pool = c.r.poolOf(workerFrom(ctx), c.info, o.Call)
+	o.Pool = c.pools.name(o.Call)
 	slot, err := c.r.slotOf(ctx, o.Pool, o.RunID)
 	if err != nil {
 		return place{}, err
@@ -115,6 +128,9 @@ func (c *reconcile) ask(ctx context.Context, p place, calls []*wire.OpenCall) {
 		}
 		return
 	}
+	if c.w != nil {
+		c.w.inherit(ctx, p.Pool)
+	}
 	pulled := map[batchqueue.Identity]bool{}
 	for i := range reply.Taken {
 		o := &reply.Taken[i]
@@ -136,6 +152,22 @@ func (c *reconcile) ask(ctx context.Context, p place, calls []*wire.OpenCall) {
 			if o.Call != nil {
 				c.found(o, wire.StateQueued, c.addressOf(o))
 			}
+		}
+	}
+}
+
+// disown takes tasks out of the queue that nobody waits for.
+func (c *reconcile) disown(ctx context.Context, p place, calls []*wire.OpenCall) {
+	identities := make([]batchqueue.Identity, len(calls))
+	for i, o := range calls {
+		identities[i] = batchqueue.Identity{Number: o.Number, Fingerprint: o.Fingerprint}
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	if err := c.r.queue.Discard(ctx, p.Pool, p.Slot, p.run, identities); err != nil {
+		c.r.log.Warn("[Slipstream] cancelled calls may run in the queue", "Pool", p.Pool, "Calls", len(calls), "Error", err)
+		for _, o := range calls {
+			c.found(o, wire.StateUnsure, -1)
 		}
 	}
 }

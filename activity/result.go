@@ -31,6 +31,16 @@ func errResultPending(activityType string) error {
 	return temporal.NewNonRetryableApplicationError(message, ErrTypeResultPending, nil)
 }
 
+// resultPending is the result of a handler that returned activity.ErrResultPending. The
+// token of a diverted task is a real one: somebody else will answer it.
+func (v *invocation) resultPending() batchqueue.Result {
+	if v.diverted == nil {
+		return v.failed(errResultPending(v.d.Type))
+	}
+	v.diverted.pending = true
+	return batchqueue.Result{Kind: batchqueue.KindCompleted}
+}
+
 // markerOverhead is how far below the payload limit a result must stay: it shares a marker
 // or a signal with its identity, and the server ends a run whose marker is over the limit.
 const markerOverhead = 16 << 10
@@ -65,12 +75,15 @@ func (v *invocation) answer(kind batchqueue.Kind, p *commonpb.Payloads) batchque
 	return batchqueue.Result{Kind: kind, Payload: payload}
 }
 
-// payloadLimit is the limit for what an attempt reports: its result, or its heartbeats. In
-// a batch it may be written in base64 on its way.
+// payloadLimit is the limit for what an attempt reports: its result, or its heartbeats.
+// That of a diverted task shares nothing; in a batch it may be written in base64 on its way.
 func (v *invocation) payloadLimit() int {
 	limit := v.w.rt.o.MaxPayloadBytes - markerOverhead
-	if v.address.Batch != "" {
-		limit = limit / 4 * 3
+	switch {
+	case v.diverted != nil:
+		return v.w.rt.o.MaxPayloadBytes
+	case v.address.Batch != "":
+		return limit / 4 * 3
 	}
 	return limit
 }
@@ -88,13 +101,16 @@ func (v *invocation) failed(err error) batchqueue.Result {
 	}
 	if proto.Size(failure) > v.payloadLimit() {
 		failure = truncatedFailure(failure)
+		if v.diverted != nil { // the server takes application failures only
+			failure.FailureInfo = &failurepb.Failure_ApplicationFailureInfo{ApplicationFailureInfo: &failurepb.ApplicationFailureInfo{NonRetryable: true}}
+		}
 	}
 	result := batchqueue.Result{
 		Kind:           batchqueue.KindFailed,
 		NonRetryable:   !isRetryable(failure, v.call.NonRetryable),
 		NextRetryDelay: failure.GetApplicationFailureInfo().GetNextRetryDelay().AsDuration(),
 	}
-	payload, encodeErr := wire.EncodeFailure(v.dc, failure)
+	payload, encodeErr := wire.EncodeFailure(v.sealed, failure)
 	if encodeErr == nil {
 		result.Payload, encodeErr = payloadsBytes(&commonpb.Payloads{Payloads: []*commonpb.Payload{payload}})
 	}

@@ -28,6 +28,9 @@ type RuntimeOptions struct {
 	Windows map[string]time.Duration
 	// DrainTimeout is how long a stopping executor waits for its handlers.
 	DrainTimeout time.Duration
+	// Divert sends marked activities that arrive as ordinary activity tasks through the
+	// queue.
+	Divert bool
 	// MaxPayloadBytes is the namespace's limit for a call's arguments and for its result.
 	MaxPayloadBytes int
 }
@@ -45,6 +48,7 @@ type Runtime struct {
 	breaker    *breaker
 	strays     *strays
 	residences *residences
+	doubts     *doubts
 
 	mu      sync.Mutex
 	workers map[string]*Worker // by instance key
@@ -69,6 +73,7 @@ func NewRuntime(c Client, o RuntimeOptions) *Runtime {
 		latency:    newLatencies(),
 		strays:     &strays{},
 		residences: newResidences(),
+		doubts:     newDoubts(),
 		workers:    map[string]*Worker{},
 	}
 	r.breaker = &breaker{onChange: r.breakerChanged}
@@ -115,6 +120,7 @@ func (r *Runtime) begin(ctx context.Context) *batchqueue.Inbox {
 	background, end := context.WithCancel(context.WithoutCancel(ctx))
 	r.end = end
 	r.background.Go(func() { r.forgetClosed(background) })
+	r.background.Go(func() { r.resolveDoubts(background) })
 	runtimes.set(r, true)
 	if r.waits() {
 		r.inbox = r.queue.NewInbox()

@@ -3,6 +3,8 @@ package activity
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
+	sdkworkflow "go.temporal.io/sdk/workflow"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
 )
@@ -39,11 +42,13 @@ type Worker struct {
 	options    *worker.Options
 	tunerGiven bool
 	registry   *registry
+	behaviors  *behaviors
 
 	// Set by Start, before anything runs.
 	logger       log.Logger
 	identity     string
 	build        string // where versioning is on
+	deployed     bool   // the build is a deployment version: Temporal moves unpinned runs to the next
 	interceptors []interceptor.WorkerInterceptor
 	background   context.Context // ends when the user's BackgroundActivityContext does
 	maxWindows   int32
@@ -51,14 +56,20 @@ type Worker struct {
 	budget       *batchqueue.Budget // nil where the worker runs nothing that is marked
 
 	windows   atomic.Int32  // dispatches that wait for results
+	unclaimed unclaimed     // activity tasks that were diverted just now
 	announced chan struct{} // closed once the types are announced
 	stopping  chan struct{} // closed when Stop begins
 	begun     atomic.Bool   // Start was called
 	once      sync.Once     // guards stopping and what follows
 
+	// Where there is a host context, from before announced is closed:
+	host      *host
+	vigils    *vigils
 	cancel    context.CancelFunc // ends the keeper
 	keeper    sync.WaitGroup
 	executors executors
+	heirs     *heirs
+	words     words
 }
 
 // workerKey finds the worker in the context of its local activities.
@@ -79,7 +90,9 @@ func (r *Runtime) Configure(o worker.PluginConfigureWorkerOptions) {
 		options:    o.WorkerOptions,
 		tunerGiven: o.WorkerOptions.Tuner != nil,
 		registry:   newRegistry(),
+		behaviors:  newBehaviors(),
 		executors:  executors{},
+		heirs:      newHeirs(),
 		announced:  make(chan struct{}),
 		stopping:   make(chan struct{}),
 	}
@@ -105,6 +118,19 @@ func (r *Runtime) Configure(o worker.PluginConfigureWorkerOptions) {
 		w.registry.addDynamic(a)
 		if nextDynamic != nil {
 			nextDynamic(a, o)
+		}
+	}
+	nextWorkflow, nextDynamicWorkflow := callbacks.OnRegisterWorkflow, callbacks.OnRegisterDynamicWorkflow
+	callbacks.OnRegisterWorkflow = func(f any, o sdkworkflow.RegisterOptions) {
+		w.behaviors.add(f, o)
+		if nextWorkflow != nil {
+			nextWorkflow(f, o)
+		}
+	}
+	callbacks.OnRegisterDynamicWorkflow = func(f any, o sdkworkflow.DynamicRegisterOptions) {
+		w.behaviors.addDynamic(o)
+		if nextDynamicWorkflow != nil {
+			nextDynamicWorkflow(f, o)
 		}
 	}
 	r.mu.Lock()
@@ -137,7 +163,7 @@ func (w *Worker) settle() {
 	switch {
 	case o.DeploymentOptions.UseVersioning:
 		// Build IDs are unique within their deployment only.
-		w.build = o.DeploymentOptions.Version.DeploymentName + "." + build
+		w.build, w.deployed = o.DeploymentOptions.Version.DeploymentName+"."+build, true
 	case o.UseBuildIDForVersioning: //nolint:staticcheck // deprecated, but workers use it
 		w.build = build
 	}
@@ -229,6 +255,7 @@ func (w *Worker) Start(ctx context.Context, register func(any, sdkactivity.Regis
 	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w.cancel = cancel
+	w.host, w.vigils = h, newVigils(w)
 	ready := make(chan struct{})
 	w.keeper.Go(func() { w.keep(background, h, ready) })
 	select {
@@ -296,7 +323,8 @@ func (w *Worker) Stop(ctx context.Context, next func(context.Context)) {
 		if w.cancel != nil {
 			w.cancel()
 			w.keeper.Wait()
-			w.executors.stop(ctx, w.rt.o.DrainTimeout, w.logger)
+			stopAll(ctx, append(slices.Collect(maps.Values(w.executors)), w.heirs.all()...), w.rt.o.DrainTimeout, w.logger)
+			w.vigils.stop()
 		}
 		defer w.rt.workerStopped(w)
 	})

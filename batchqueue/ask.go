@@ -117,6 +117,22 @@ func (q *Queue) Ask(ctx context.Context, pool string, slot int, r AskRequest) (A
 	return out, nil
 }
 
+// redirectField is the field of a run record with the address that an Ask gave.
+const redirectField = "A"
+
+// Redirect returns the delivery address in force that an Ask gave for the run's outcomes;
+// nil means that each wave's own holds.
+func (q *Queue) Redirect(ctx context.Context, pool string, slot int, run string) ([]byte, error) {
+	address, err := q.rdb.HGet(ctx, q.keys.slot(pool, slot)+suffixRun+encodeRun(run), redirectField).Bytes()
+	switch {
+	case isNil(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read the delivery address of run %q in pool %q slot %d: %w", run, pool, slot, unavailable(err))
+	}
+	return address, nil
+}
+
 // Cancel asks for tasks to end. Waiting ones end as canceled at once; running ones have
 // their context canceled and are not retried; ended and unknown ones are left alone. The
 // outcomes are delivered as usual.
@@ -148,7 +164,8 @@ func (q *Queue) cancel(ctx context.Context, pool string, slot int, run string, t
 // Forget removes the record of a run that is closed, with outcomes that were taken. The
 // tasks that it left open are abandoned: waiting ones never start, running ones have
 // their contexts canceled, and all of it stays parked for 15 minutes for a run that asks
-// after all. Best effort: what is not forgotten expires after its retention.
+// after all. Repeated, it changes nothing. Best effort: what is not forgotten expires
+// after its retention.
 func (q *Queue) Forget(ctx context.Context, pool string, slot int, run string) error {
 	reply, err := q.scripts.one(ctx, q.rdb, forgetScript, q.keys.slot(pool, slot), encodeRun(run))
 	if err != nil {

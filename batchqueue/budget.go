@@ -51,6 +51,7 @@ type Budget struct {
 	guests    int        // permits of guests
 	waiting   []*guest   // guests that wait for a permit, in turn
 	guestLast bool       // the last permit went to a guest
+	left      int        // slots, of all claimers, in which tasks wait; see claimSlot
 	overdue   *time.Timer
 	alone     aloneWait
 	idle      *time.Timer // calls idled
@@ -150,6 +151,19 @@ func (b *Budget) look() {
 // free is how many permits nobody speaks for. It is negative while guests hold permits
 // that overdue claims still speak for.
 func (b *Budget) free() int { return b.limit - b.claimed - b.guests }
+
+// idlePermits is how many permits nobody has or is known to want. A claim under way speaks for
+// permits, but mostly it finds nothing.
+func (b *Budget) idlePermits() int {
+	if b.left > 0 || b.alone.running {
+		return 0
+	}
+	n := b.free() - len(b.waiting)
+	for _, g := range b.underWay {
+		n += g.count
+	}
+	return max(0, n)
+}
 
 // pump gives out permits while there are some and somebody wants them.
 func (b *Budget) pump() {

@@ -530,6 +530,31 @@ var conformance = []struct {
 		require.EqualValues(b, -1, min(b.due(), -1))
 		require.Empty(b, b.claim(10))
 	}},
+	{"a closed run's parked tasks stay for their time, then nothing is left", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
+		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run), "nothing is open now, but it may come back")
+		require.Equal(b, []AnswerState{AnswerQueued}, states(b.ask(task(1)).Answers))
+		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
+		due := b.q.keys.slot(b.pool, 0) + suffixDue
+		require.NoError(b, b.q.rdb.ZAdd(b.ctx, due, redis.Z{Member: "p" + encodeRun(run)}).Err())
+		b.due()
+		require.Zero(b, b.stats().Delayed)
+		keys, err := b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"*"+encodeRun(run)+"*").Result()
+		require.NoError(b, err)
+		require.Empty(b, keys)
+	}},
+	{"an ask's address holds for the run", func(b *bench) {
+		b.enqueue(task(1))
+		address, err := b.q.Redirect(b.ctx, b.pool, 0, run)
+		require.NoError(b, err)
+		require.Nil(b, address)
+		_, err = b.q.Ask(b.ctx, b.pool, 0, AskRequest{Run: run, Redirect: []byte("new address")})
+		require.NoError(b, err)
+		address, err = b.q.Redirect(b.ctx, b.pool, 0, run)
+		require.NoError(b, err)
+		require.Equal(b, "new address", string(address))
+	}},
 	{"a taken outcome is answered again when its workflow task was lost", func(b *bench) {
 		b.enqueueWave(Wave{ID: 1, Tasks: []Task{task(1)}, Window: time.Minute})
 		b.settle(done(b.claim(1)[0]))
@@ -1009,7 +1034,7 @@ var conformance = []struct {
 		var tasks []Task
 		for n := uint64(1); n <= 3; n++ {
 			t := task(n)
-			t.Options.ScheduleToClose = []time.Duration{60, 1, 120}[n-1] * time.Millisecond
+			t.Options.ScheduleToClose = []time.Duration{60 * time.Millisecond, time.Millisecond, 120 * time.Millisecond}[n-1]
 			tasks = append(tasks, t)
 		}
 		b.enqueue(tasks...)
@@ -1236,7 +1261,9 @@ var conformance = []struct {
 		require.Less(b, len(fields), 15, "%q", fields)
 	}},
 	{"a run that ended leaves nothing for ever", func(b *bench) {
-		b.enqueueWave(Wave{ID: 1, Tasks: []Task{task(1)}, Window: time.Minute})
+		t1 := task(1)
+		t1.Options.ScheduleToClose = time.Hour
+		b.enqueueWave(Wave{ID: 1, Tasks: []Task{t1}, Window: time.Minute})
 		b.settle(done(b.claim(1)[0]))
 		b.close(1)
 		keys, err := b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"*"+encodeRun(run)+"*").Result()
@@ -1251,6 +1278,9 @@ var conformance = []struct {
 		keys, err = b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"{run,box,taken}:*").Result()
 		require.NoError(b, err)
 		require.Empty(b, keys)
+		due, err := b.q.rdb.ZRange(b.ctx, b.q.keys.slot(b.pool, 0)+suffixDue, 0, -1).Result()
+		require.NoError(b, err)
+		require.Empty(b, due, "not even its window")
 	}},
 	{"slot maps change while runs go on", func(b *bench) {
 		c, err := b.q.Config(b.ctx, b.pool)

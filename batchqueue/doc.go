@@ -27,10 +27,11 @@ missing.
 A pool is a named queue with its limits. A slot is a partition of a pool: all keys of a
 slot share one hash tag, every script works in one slot, and a run lives in one slot of
 each pool for life. (It is neither Temporal's worker slot nor a Redis Cluster hash slot.)
-An executor runs handlers, one permit each. A claim is a task in an executor's hands; a
-lease is the executor's right to its claims in one slot. A wave is what a run enqueues
-together; a window is the time in which its outcomes wait to be taken instead of being
-delivered.
+An executor runs handlers, one permit each; executors that share a Budget share permits,
+with each other and with guests, which are work from elsewhere. A claim is a task in an
+executor's hands; a lease is the executor's right to its claims in one slot. A wave is
+what a run enqueues together; a window is the time in which its outcomes wait to be
+taken instead of being delivered.
 
 # A task's life
 
@@ -81,6 +82,15 @@ receiver has acknowledged; a re-send is therefore equal to the byte, and so is i
 While a window is open the Deliverer leaves the run alone and CloseWindow takes from the
 back of the box, so the two never touch the same outcome.
 
+# Heirs
+
+Pools may form a family: pools of several parties whose tasks any of them may run (the
+builds of one program, one after the other). Whoever has reason to run tasks of the
+family says so (Inherit), and who spoke last is the heir. It may run executors, marked as
+such, for pools of the family that have not been attended by executors of their own for
+two leases. The queue keeps the record and the presences; pools do not change hands,
+tasks do not move, and the state machine knows nothing of it.
+
 # Who does what
 
 	script     transition                                   caller
@@ -116,7 +126,7 @@ Each is one file in lua/, with its guarantee, keys, arguments and replies in the
 # Keys
 
 All names are built in keys.go. <slot> is slipstream:{<namespace>/<pool>/<slot>}: and
-<pool> slipstream:{<namespace>/<pool>}:.
+<pool> slipstream:{<namespace>/<pool>}:, <family> likewise.
 
 	<slot>ready:<type>      stream of enqueued tasks          lives with the slot
 	<slot>front:<type>      stream of tasks that come again   lives with the slot
@@ -139,6 +149,8 @@ All names are built in keys.go. <slot> is slipstream:{<namespace>/<pool>/<slot>}
 	<pool>enlisted          who belongs to the pool           as long as it says
 	<pool>executors, executor:<id>  who is there              24 h, one lease
 	<pool>rate              the pool's token bucket           1 min
+	<family>heir            the party that spoke last         15 min
+	<family>inherited       pools that parties spoke for      15 min
 
 # Deliberately not done
 

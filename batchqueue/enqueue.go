@@ -22,8 +22,10 @@ const (
 	// MaxTaskBytes is the largest payload of a task.
 	MaxTaskBytes = 16 << 20
 	maxNameBytes = 1000
-	// minRetention is the least time that a run's record outlives its last task.
-	minRetention = 2 * time.Minute
+	// How long a run's record outlives its last task, if the wave does not say, and at
+	// least.
+	defaultRetention = 2 * time.Minute
+	minRetention     = 10 * time.Second
 )
 
 // Enqueued is the answer to an Enqueue.
@@ -138,8 +140,12 @@ func (q *Queue) enqueueCall(pool string, slot int, w *Wave, from, to int) call {
 	if w.Window > 0 {
 		wave, window = strconv.FormatUint(w.ID, 10), milliseconds(w.Window)
 	}
+	retention := max(w.Retention, minRetention)
+	if w.Retention == 0 {
+		retention = defaultRetention
+	}
 	args := []any{
-		encodeRun(w.Run), w.HeldBelow, milliseconds(max(w.Retention, minRetention)), wave, window, w.Inbox,
+		encodeRun(w.Run), w.HeldBelow, milliseconds(retention), wave, window, w.Inbox,
 		string(digest[:8]), common, last, q.keys.poolBell(pool), slot, q.keys.executorBellPrefix(pool),
 		w.OutcomeOverhead, len(types),
 	}

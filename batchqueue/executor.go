@@ -51,6 +51,9 @@ type ExecutorOptions struct {
 	// as the pool's configuration has no rate. Executors of a pool should agree on it:
 	// each one asks with its own. 0 means no limit.
 	PoolRatePerSecond float64
+	// Heir is true for an executor that serves the pool for others (see Inheritance): it
+	// does not make the pool an attended one.
+	Heir bool
 	// Observer is told what happens.
 	Observer Observer
 }
@@ -182,6 +185,7 @@ type Executor struct {
 
 	mu      sync.Mutex
 	started bool          // protected by mu
+	left    sync.Once     // Leave was called
 	stopped chan struct{} // protected by mu; nil until Stop, closed when it is done
 }
 
@@ -272,6 +276,19 @@ type counters struct {
 	claimed, adopted, settled, retried, released, lost, dropped atomic.Uint64
 	reclaimed, outcomes, batches, undelivered, errors           atomic.Uint64
 	running                                                     atomic.Int64
+}
+
+// Free is how many more tasks of a type the executor could start at once: permits that
+// neither handlers nor guests of its budget have. It is 0 for types that it does not
+// take, while tasks wait that it or another executor of the budget has seen and not
+// claimed, and while it claims nothing: paused, stopping, out of reach of Redis, held
+// back by a rate or by a full outbox. What it says is a moment's view, and others claim
+// too.
+func (e *Executor) Free(taskType string) int {
+	if _, takes := slices.BinarySearch(e.opts.Types, taskType); !takes {
+		return 0
+	}
+	return e.claimer.idle(int(e.stats.running.Load()))
 }
 
 // Stats may be called at any time.

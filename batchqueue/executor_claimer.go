@@ -37,6 +37,7 @@ type claimSlot struct {
 	again  bool // rung while busy
 	then   []func()
 	turn   int         // rotates the types
+	left   bool        // the last claim did not empty it, or could not look
 	later  *time.Timer // looks at the slot at lookAt
 	lookAt time.Time   // zero when later is not set
 	retry  backoff
@@ -82,6 +83,7 @@ func (c *claimer) close() {
 	c.ring = nil
 	for _, s := range c.slots {
 		s.queued, s.again = false, false
+		c.leave(s, false)
 		if s.later != nil {
 			s.later.Stop()
 		}
@@ -114,7 +116,17 @@ func (c *claimer) setLimit(n int) {
 func (c *claimer) permits() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return min(c.limit, c.budget.limit)
+	return c.limit
+}
+
+// idle is how many tasks could start now, if so many handlers of this executor run.
+func (c *claimer) idle(running int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.open {
+		return 0
+	}
+	return max(0, min(c.limit-running, c.budget.idlePermits()))
 }
 
 // full says whether no permit is left.
@@ -261,6 +273,7 @@ func (c *claimer) claimed(slot int, g *grant, r claimed) {
 	} else {
 		s.retry.reset()
 	}
+	c.leave(s, c.open && (r.more || r.wait > 0))
 	c.done(slot, s)
 	if r.more {
 		c.enqueue(slot)
@@ -268,6 +281,17 @@ func (c *claimer) claimed(slot int, g *grant, r claimed) {
 		c.lookAfter(slot, r.wait)
 	}
 	c.budget.pump()
+}
+
+// leave notes whether a claim left tasks behind.
+func (c *claimer) leave(s *claimSlot, left bool) {
+	switch {
+	case left && !s.left:
+		c.budget.left++
+	case !left && s.left:
+		c.budget.left--
+	}
+	s.left = left
 }
 
 // done ends what made the slot busy.

@@ -70,7 +70,7 @@ func (e *Executor) extendAll() error {
 // presence is what others see. An executor that stops is alive, for its claims, but has
 // no types any more: nobody counts on it.
 func (e *Executor) presence() presence {
-	p := presence{Executor: e.id, Worker: e.opts.Worker, Concurrency: e.opts.Concurrency, StartedAt: e.house.born}
+	p := presence{Executor: e.id, Worker: e.opts.Worker, Concurrency: e.opts.Concurrency, Heir: e.opts.Heir, StartedAt: e.house.born}
 	if e.house.ctx.Err() == nil {
 		p.Types = e.opts.Types
 	}

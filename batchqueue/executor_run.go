@@ -66,8 +66,8 @@ func (e *Executor) conclude(c *claim, end ending, payload []byte) {
 
 // settlementOf writes down what follows from the end of an attempt. The payload is what
 // its handler returned; that of a time-out is the failure that the next attempt knows.
-func settlementOf(d *Delivery, v verdict, ended Kind, payload, details []byte, executor string) settlement {
-	o := Outcome{Number: d.Number, Fingerprint: d.Fingerprint, Kind: v.kind, Retry: v.retry, Attempt: d.Attempt, Executor: executor}
+func settlementOf(d *Delivery, v verdict, ended Kind, payload, details []byte, worker string) settlement {
+	o := Outcome{Number: d.Number, Fingerprint: d.Fingerprint, Kind: v.kind, Retry: v.retry, Attempt: d.Attempt, Executor: worker}
 	switch ended {
 	case KindCompleted, KindFailed, KindCanceled:
 		o.Payload = payload
@@ -91,14 +91,14 @@ func (e *Executor) release(c *claim) {
 	}
 }
 
-func releaseOf(d *Delivery, details []byte, executor string) settlement {
+func releaseOf(d *Delivery, details []byte, worker string) settlement {
 	return settlement{
 		d: d, action: actionRelease, attempt: d.Attempt, lastFailure: d.LastFailure, heartbeat: details,
 		losses: d.losses, alone: d.alone,
 		// If its cancellation was requested, it does not start again.
 		outcome: Outcome{
 			Number: d.Number, Fingerprint: d.Fingerprint, Kind: KindCanceled, Retry: RetryCancelRequested,
-			Attempt: d.Attempt, Executor: executor, Details: details,
+			Attempt: d.Attempt, Executor: worker, Details: details,
 		},
 	}
 }

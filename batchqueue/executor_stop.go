@@ -11,6 +11,28 @@ import (
 // returning, after its context ended at stop: its task cannot be released.
 const lastWords = time.Second
 
+// Leave ends claiming, for good: others take over the executor's slots at once. Handlers
+// that run go on, for as long as they like, and their claims are kept. Stop ends what is
+// left; it has to be called still. Leaving twice, or after Stop, changes nothing. Without
+// Redis it takes no longer than the DrainTimeout and a lease.
+func (e *Executor) Leave(ctx context.Context) {
+	e.mu.Lock()
+	started := e.started
+	e.mu.Unlock()
+	if !started {
+		return
+	}
+	e.left.Do(func() {
+		e.claimer.close()
+		e.house.leave()
+		e.house.wg.Wait()
+		e.claimer.wg.Wait()
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.opts.DrainTimeout+e.lease)
+		defer cancel()
+		e.leaveHouse(last)
+	})
+}
+
 // Stop ends the executor: claiming stops and others take over its slots at once;
 // handlers run on for DrainTimeout, or until ctx ends; then their contexts end with
 // ErrStopping and their tasks are released, without losing an attempt, for others to
@@ -42,14 +64,7 @@ func (e *Executor) Stop(ctx context.Context) error {
 	e.mu.Unlock()
 	defer close(e.stopped)
 
-	e.claimer.close()
-	e.house.leave()
-	e.house.wg.Wait()
-	e.claimer.wg.Wait()
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.opts.DrainTimeout+e.lease)
-	defer cancel()
-	e.leaveHouse(last)
-
+	e.Leave(ctx)
 	returned := make(chan struct{})
 	go func() { e.handlers.Wait(); close(returned) }()
 	if !within(ctx, returned, e.opts.DrainTimeout) {

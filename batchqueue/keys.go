@@ -38,6 +38,8 @@ func (k keys) executors(pool string) string    { return k.pool(pool) + "executor
 func (k keys) presence(pool, id string) string { return k.pool(pool) + "executor:" + id }
 func (k keys) rate(pool string) string         { return k.pool(pool) + "rate" }
 func (k keys) enlisted(pool string) string     { return k.pool(pool) + "enlisted" }
+func (k keys) heir(family string) string       { return k.pool(family) + "heir" }
+func (k keys) inherited(family string) string  { return k.pool(family) + "inherited" }
 
 // Channels. They carry hints only: whoever misses one finds the work by looking.
 func (k keys) poolBell(pool string) string           { return k.pool(pool) + "bell" }

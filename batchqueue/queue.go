@@ -60,6 +60,9 @@ func New(rdb redis.UniversalClient, o Options) (*Queue, error) {
 	return q, nil
 }
 
+// Lease is how long an executor that says nothing keeps its claims.
+func (q *Queue) Lease() time.Duration { return q.opts.Lease }
+
 const (
 	defaultKeyPrefix = "slipstream"
 	defaultLease     = 5 * time.Second

@@ -79,9 +79,9 @@ func (r *reclaimer) reclaim(ctx context.Context, claims []lostClaim, seen map[st
 	if err != nil {
 		return false, err
 	}
-	alive := make(map[string]bool)
-	for _, p := range present {
-		alive[p.Executor] = true
+	alive := make(map[string]*presence)
+	for i := range present {
+		alive[present[i].Executor] = &present[i]
 	}
 	now := time.Now()
 	var batch []settlement
@@ -94,7 +94,7 @@ func (r *reclaimer) reclaim(ctx context.Context, claims []lostClaim, seen map[st
 		seen[c.executor] = true
 		// A little less than the time between two looks, which is not exact.
 		patience := r.lease / 4
-		if alive[c.executor] {
+		if alive[c.executor] != nil {
 			patience = 2 * r.lease
 		}
 		if now.Sub(first) >= patience {
@@ -126,24 +126,28 @@ func (r *reclaimer) reclaim(ctx context.Context, claims []lostClaim, seen map[st
 // The executor is alive again: nothing is counted and the same attempt runs again. But
 // what may be attempted once only is never started twice.
 //
-// It is gone: the attempt ends as a time-out, and the loss is counted. Whether the task
+// It is gone (nil): the attempt ends as a time-out, and the loss is counted. Whether the task
 // did it cannot be known; but one that was lost four times is only claimed by an
 // executor that runs nothing else, so a further loss soon after its start is the task's
 // own. (That the dead executor had but this one claim in the slot proves nothing: it
 // may have had others elsewhere.)
-func (r *reclaimer) lossOf(c lostClaim, alive bool, now time.Time, limit int, random float64) settlement {
+func (r *reclaimer) lossOf(c lostClaim, alive *presence, now time.Time, limit int, random float64) settlement {
 	d := c.delivery
 	kind := KindStartToClose
 	if d.Options.Heartbeat > 0 {
 		kind = KindHeartbeat
 	}
-	if alive && d.Options.Retry.MaximumAttempts != 1 {
-		s := releaseOf(d, d.Heartbeat, c.executor)
+	worker := c.executor // what is known of one that is gone
+	if alive != nil {
+		worker = alive.Worker
+	}
+	if alive != nil && d.Options.Retry.MaximumAttempts != 1 {
+		s := releaseOf(d, d.Heartbeat, worker)
 		s.lostBy = c.executor
 		return s
 	}
 	losses, alone := d.losses, d.alone
-	if !alive {
+	if alive == nil {
 		losses++
 		if suspectLevel(d.losses) == levelAlone && c.held <= youngest+2*r.lease {
 			alone++
@@ -158,7 +162,7 @@ func (r *reclaimer) lossOf(c lostClaim, alive bool, now time.Time, limit int, ra
 	if v.again {
 		failure = r.timeoutFailure(d, kind)
 	}
-	s := settlementOf(d, v, end.kind, failure, d.Heartbeat, c.executor)
+	s := settlementOf(d, v, end.kind, failure, d.Heartbeat, worker)
 	s.losses, s.alone, s.lostBy = losses, alone, c.executor
 	return s
 }

@@ -47,7 +47,13 @@ func TestLossOf(t *testing.T) {
 			if c.change != nil {
 				c.change(&d)
 			}
-			s := r.lossOf(lostClaim{&d, "gone", c.held}, c.alive, now, c.limit, 0)
+			var alive *presence
+			want := "gone"
+			if c.alive {
+				alive, want = &presence{Executor: "gone", Worker: "its worker"}, "its worker"
+			}
+			s := r.lossOf(lostClaim{&d, "gone", c.held}, alive, now, c.limit, 0)
+			require.Equal(t, want, s.outcome.Executor)
 			require.Equal(t, "gone", s.lostBy)
 			require.Equal(t, c.action, s.action)
 			require.Equal(t, c.kind, s.outcome.Kind)

@@ -137,5 +137,6 @@ type presence struct {
 	Worker      string    `json:"worker"` // identity of the worker it belongs to
 	Types       []string  `json:"types"`
 	Concurrency int       `json:"concurrency"`
+	Heir        bool      `json:"heir,omitempty"` // serves the pool for others
 	StartedAt   time.Time `json:"startedAt"`
 }

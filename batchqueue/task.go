@@ -83,7 +83,8 @@ type Wave struct {
 	// tasks while the window is open.
 	Inbox string
 	// Retention is how long the run's record and outcomes that were taken are kept
-	// after its last task ended; 0 means 2 minutes, the least.
+	// after its last task ended; 0 means 2 minutes. At least 10 s: a repeated enqueue
+	// must find what the first one did.
 	Retention time.Duration
 	// OutcomeOverhead is how many bytes an outcome of the run takes beside its own, where it
 	// is delivered; batches are bounded by the sum.
@@ -157,7 +158,8 @@ type Outcome struct {
 	Retry       RetryState
 	// Attempt is the number of the last attempt that started; 0 if none did.
 	Attempt int
-	// Executor is the identity given by the last attempt's executor.
+	// Executor is ExecutorOptions.Worker of the last attempt's executor, its ID if it was
+	// lost and is gone.
 	Executor string
 	// Payload is what the handler returned: the result, or the failure.
 	Payload []byte
@@ -198,6 +200,9 @@ type Delivery struct {
 	// heartbeat carries details recorded by the handler; set by the executor.
 	heartbeat func(details []byte)
 }
+
+// Slot is where the task's run lives in the pool.
+func (d *Delivery) Slot() int { return d.slot }
 
 // RecordHeartbeat tells the queue that the handler is alive, with opaque details for
 // the next attempt; nil details take back those recorded before. It costs no Redis call: details travel with the next lease

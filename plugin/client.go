@@ -54,6 +54,7 @@ func (p *Plugin) NewClient(ctx context.Context, o client.PluginNewClientOptions,
 		Window:          p.settings.Window,
 		Windows:         activity.Windows(p.settings.Marks, p.settings.Window),
 		DrainTimeout:    p.settings.DrainTimeout,
+		Divert:          !p.settings.Disabled && !p.settings.ActivityTasksInPlace && !s.externalStorage,
 		MaxPayloadBytes: p.settings.MaxPayloadBytes,
 	})
 	if !p.served.CompareAndSwap(nil, s) {

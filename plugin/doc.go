@@ -26,6 +26,17 @@
 // A worker.Options.WorkerStopTimeout of 0 is raised to 5 s. A worker with a Tuner needs
 // Options.Concurrency.
 //
+// # Limits of a worker
+//
+// Concurrency and WorkerActivitiesPerSecond are one budget of the worker for its marked
+// activities: of all pools, and those that run as ordinary activities too (calls that the
+// queue could not take, workflows that are not routed, sessions). The latter come before
+// new tasks of the queue, up to half of the budget while both want it; their StartToClose
+// time runs while they wait. Unmarked activities have the SDK's limits, for themselves.
+// TaskQueueActivitiesPerSecond limits the starts of each pool over all workers, unless the
+// pool's stored configuration has a rate; ordinary activities are limited to it by the
+// server, as ever.
+//
 // # Replayers and tests
 //
 // A replayer that has the plugin replays histories with and without routed calls; it

@@ -66,13 +66,24 @@ func (r *router) placeQueued(ctx sdkworkflow.Context, c *call, identity wire.Ide
 // loseWave keeps the calls of a dispatch that ended in an error: whether they are in
 // the queue is not known, so they are neither run plainly nor added again before an ask
 // has found out (protocol D1).
-func (r *router) loseWave(ctx sdkworkflow.Context, calls []*call, err error) {
+func (r *router) loseWave(ctx sdkworkflow.Context, calls []*call, wave *wire.Wave, err error) {
 	r.Next.GetLogger(ctx).Warn("[Slipstream] dispatch ended in an error, its calls stay open until the next ask",
 		"Calls", len(calls), "Error", err)
-	for _, c := range calls {
-		// A placed call that was dispatched again keeps its place: asks know where to look.
-		if c.phase == dispatching || c.phase == waiting {
+	for i, c := range calls {
+		switch c.phase {
+		case dispatching, waiting:
 			c.phase = lost
+		case closed:
+			// Ended while its dispatch was under way, without what places it: that stands in
+			// the wave.
+			o := c.openCall()
+			if c.address == (wire.Address{}) {
+				sent := wave.Calls[i]
+				o = wire.OpenCall{Identity: wire.Identity{Number: c.Number}, Type: c.Type, Call: &sent}
+			}
+			r.orphan(ctx, o)
+		default:
+			// A placed call that was dispatched again keeps its place: asks know where to look.
 		}
 	}
 	r.armSoon(ctx)

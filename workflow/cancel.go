@@ -68,17 +68,14 @@ func (w *watcher) leave(c *call) {
 
 // cancel does what the SDK does when the context of an activity call is cancelled: a
 // call that waits for its cancellation stays open until the queue reports how it ended,
-// any other ends at once. A call that nobody was told of just ends.
+// any other ends at once. A call that nobody was told of leaves its wave.
 func (r *router) cancel(ctx sdkworkflow.Context, c *call) {
 	switch {
 	case c.phase == closed:
-	case c.phase == buffered:
-		r.settle(ctx, c, nil, sdkworkflow.ErrCanceled)
+	case c.phase == buffered && c.waitForCancellation:
+		// It ends as the wave leaves: the server's answer would not come sooner.
 	case !c.waitForCancellation:
-		if c.phase == placed && !c.again {
-			r.requestCancel(c)
-		}
-		// A dispatch that is under way reports what it did; apply then cancels that.
+		r.disown(ctx, c)
 		r.settle(ctx, c, nil, sdkworkflow.ErrCanceled)
 	case c.phase == waiting && !c.again:
 		r.cancelNeverStarted(ctx, c)
@@ -93,7 +90,7 @@ func (r *router) cancel(ctx sdkworkflow.Context, c *call) {
 // cancelNeverStarted ends a call that waits for its cancellation but is in no queue: as
 // the server ends an activity that no worker has started.
 func (r *router) cancelNeverStarted(ctx sdkworkflow.Context, c *call) {
-	r.finish(ctx, c, &wire.Outcome{Kind: wire.KindCanceled})
+	r.finish(ctx, c, &wire.Outcome{Kind: wire.KindCanceled, Payloads: wire.NotStarted()})
 }
 
 // requestCancel has the queue told. All requests of a turn share one local activity.
@@ -118,9 +115,12 @@ func (r *router) sendCancels(ctx sdkworkflow.Context) {
 		return
 	}
 	// Calls that wait for their cancellation would wait for their whole run: the next ask
-	// sends them again. For the others nobody waits.
-	for _, c := range calls {
+	// sends them again. It takes the others out of the queue.
+	for i, c := range calls {
 		c.cancelSent = false
+		if c.phase == closed {
+			r.orphan(ctx, request.Calls[i])
+		}
 	}
 	r.armFor(ctx, calls)
 }

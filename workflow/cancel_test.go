@@ -39,7 +39,11 @@ func kind(ctx sdkworkflow.Context, f sdkworkflow.Future) string {
 
 func TestCancelBeforeTheWaveLeaves(t *testing.T) {
 	t.Parallel()
-	for _, wait := range []bool{false, true} {
+	for wait, want := range map[bool]string{
+		false: "canceled two canceled true",
+		// As from the server: not within the cancel, and as an error of the activity.
+		true: "activity canceled two activity canceled false",
+	} {
 		b := newBench(t)
 		b.queue.answer = echo
 		got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
@@ -53,7 +57,7 @@ func TestCancelBeforeTheWaveLeaves(t *testing.T) {
 			return result, sdkworkflow.Sleep(ctx, time.Second) // whatever was started is done by then
 		})
 		require.NoError(t, err)
-		require.Equal(t, "canceled two canceled true", got)
+		require.Equal(t, want, got)
 		require.Equal(t, [][]uint64{{2}}, b.queue.numbers())
 		require.Empty(t, b.queue.canceled, "nothing was enqueued, so nothing is sent")
 	}
@@ -66,11 +70,18 @@ func TestCancelOfAnEmptyWaveSendsNothing(t *testing.T) {
 		cctx, cancel := cancellable(ctx, true)
 		one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
 		cancel()
-		result := kind(ctx, one)
-		return result, sdkworkflow.Sleep(ctx, time.Second)
+		canceled, ok := errors.AsType[*temporal.CanceledError](one.Get(ctx, nil))
+		if !ok {
+			return "", errors.New("not canceled")
+		}
+		var details string
+		if err := canceled.Details(&details); err != nil {
+			return "", err
+		}
+		return kind(ctx, one) + ": " + details, sdkworkflow.Sleep(ctx, time.Second)
 	})
 	require.NoError(t, err)
-	require.Equal(t, "canceled", got)
+	require.Equal(t, "activity canceled: ACTIVITY_ID_NOT_STARTED", got)
 	require.Empty(t, b.queue.waves)
 	require.Empty(t, b.queue.canceled)
 }
@@ -346,4 +357,143 @@ func TestCancelOfAWaitingCall(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "activity canceled true", got)
 	require.Empty(t, b.queue.canceled)
+}
+
+// cancelWhenTold cancels its call when a signal comes, and then lets some asks happen.
+func cancelWhenTold(ctx sdkworkflow.Context) (string, error) {
+	cctx, cancel := cancellable(ctx, false)
+	one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
+	sdkworkflow.Go(ctx, func(ctx sdkworkflow.Context) {
+		sdkworkflow.GetSignalChannel(ctx, "cancel").Receive(ctx, nil)
+		cancel()
+	})
+	result := kind(ctx, one)
+	return result, sdkworkflow.Sleep(ctx, 10*time.Minute)
+}
+
+// A call that is cancelled although nobody knows whether the queue has it ends at once,
+// and the next ask takes it out of the queue.
+func TestCancelWhereTheDispatchIsLost(t *testing.T) {
+	t.Parallel()
+	lost := errors.New("the answer is lost")
+	for name, tt := range map[string]struct {
+		prepare func(b *bench)
+		asked   []int // orphans in each ask
+		located bool  // by a marker, not by what stands in the call
+	}{
+		"while it is under way": {prepare: func(b *bench) {
+			b.queue.err = func(*wire.Wave) error {
+				b.SignalWorkflow("cancel", nil)
+				return lost
+			}
+		}, asked: []int{1}},
+		"before the ask": {prepare: func(b *bench) {
+			b.queue.err = func(*wire.Wave) error { return lost }
+			b.after(time.Second, func() { b.SignalWorkflow("cancel", nil) })
+		}, asked: []int{1}},
+		"after an ask without answer": {prepare: func(b *bench) {
+			b.queue.err = func(*wire.Wave) error { return lost }
+			b.queue.found = func(*wire.Ask, *wire.OpenCall) (wire.Answer, bool) {
+				return wire.Answer{State: wire.StateUnsure, Address: -1}, true
+			}
+			b.after(5*time.Second, func() { b.SignalWorkflow("cancel", nil) })
+		}, asked: []int{0, 1}},
+		"and Redis does not answer": {prepare: func(b *bench) {
+			b.queue.err = func(*wire.Wave) error { return lost }
+			b.queue.deaf = func(*wire.Ask) bool { return true }
+			b.after(time.Second, func() { b.SignalWorkflow("cancel", nil) })
+		}, asked: []int{1}},
+		"the request is lost": {prepare: func(b *bench) {
+			b.queue.cancel = func(*wire.CancelRequest) error { return lost }
+			b.after(time.Second, func() { b.SignalWorkflow("cancel", nil) })
+		}, asked: []int{1}, located: true},
+		"while it is repeated": {prepare: func(b *bench) {
+			b.tick()
+			b.queue.found = gone
+			b.queue.err = func(w *wire.Wave) error {
+				if w.Again {
+					b.SignalWorkflow("cancel", nil)
+					return lost
+				}
+				return nil
+			}
+		}, asked: []int{0, 0, 1}, located: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			tt.prepare(b)
+			got, err := b.run(cancelWhenTold)
+			require.NoError(t, err)
+			require.Equal(t, "canceled", got)
+			var asked []int
+			for _, ask := range b.queue.asks {
+				asked = append(asked, len(ask.Orphans))
+			}
+			require.Equal(t, tt.asked, asked)
+			last := b.queue.asks[len(b.queue.asks)-1]
+			require.Empty(t, last.Open)
+			o := last.Orphans[0]
+			require.EqualValues(t, 1, o.Number)
+			require.Equal(t, tt.located, o.Call == nil)
+			if tt.located {
+				require.Equal(t, b.queue.identity(1), o.Identity)
+				require.Equal(t, wire.Address{Pool: pool, Slot: 3}, o.Address)
+			} else {
+				require.Equal(t, b.queue.identity(1).Fingerprint, wire.Fingerprint(b.queue.runID, o.Call))
+			}
+		})
+	}
+}
+
+// What Redis was not told goes with a later ask, if there is one.
+func TestOrphansWaitForAnAskThatIsAnswered(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.queue.err = func(w *wire.Wave) error {
+		if w.First == 1 {
+			return errors.New("the answer is lost")
+		}
+		return nil
+	}
+	b.queue.deaf = func(ask *wire.Ask) bool { return ask.Round < 3 }
+	b.after(10*time.Minute, func() { b.signal(b.queue.done(2, "two")) })
+	got, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		cctx, cancel := cancellable(ctx, false)
+		one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
+		if err := sdkworkflow.Sleep(ctx, time.Second); err != nil {
+			return "", err
+		}
+		cancel()
+		two := sdkworkflow.ExecuteActivity(options(ctx), "Echo", "two")
+		return kind(ctx, one) + " " + kind(ctx, two), nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, "canceled two", got)
+	require.Greater(t, len(b.queue.asks), 3)
+	for i, ask := range b.queue.asks {
+		require.Equal(t, i < 3, len(ask.Orphans) == 1, i)
+		require.Len(t, ask.Open, 1)
+	}
+}
+
+func TestOrphansAreBounded(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.queue.err = func(*wire.Wave) error { return errors.New("the answer is lost") }
+	_, err := b.run(func(ctx sdkworkflow.Context) (string, error) {
+		cctx, cancel := cancellable(ctx, false)
+		for range 1100 {
+			sdkworkflow.ExecuteActivity(cctx, "Echo", "x")
+		}
+		if err := sdkworkflow.Sleep(ctx, time.Second); err != nil {
+			return "", err
+		}
+		cancel()
+		return "", sdkworkflow.Sleep(ctx, time.Minute)
+	})
+	require.NoError(t, err)
+	require.Len(t, b.queue.asks, 1)
+	require.Len(t, b.queue.asks[0].Orphans, 1000)
+	require.EqualValues(t, 1100, b.queue.asks[0].Orphans[999].Number)
 }

@@ -15,8 +15,8 @@ type Dispatcher interface {
 	// wire.Marker with one answer per call, in order. An error means that nothing is
 	// known about any call of the wave; the router keeps them open and asks.
 	Dispatch(ctx context.Context, wave *wire.Wave) ([]byte, error)
-	// Reconcile asks the queue about open calls and pulls finished outcomes; it
-	// returns an encoded wire.AskReply.
+	// Reconcile asks the queue about open calls, pulls finished outcomes and takes
+	// orphans out; it returns an encoded wire.AskReply.
 	Reconcile(ctx context.Context, ask *wire.Ask) ([]byte, error)
 	// Cancel asks the queue to cancel calls. It is best effort: a call that ended
 	// meanwhile keeps its outcome.

@@ -46,6 +46,8 @@ type queue struct {
 	// found answers an ask for one open call; nil means queued.
 	found  func(ask *wire.Ask, c *wire.OpenCall) (wire.Answer, bool)
 	askErr error
+	// deaf says that Redis does not answer for an orphan.
+	deaf func(ask *wire.Ask) bool
 	// marker changes a marker's bytes.
 	marker func([]byte) []byte
 	// cancel answers a cancel request.
@@ -149,6 +151,11 @@ func (q *queue) Reconcile(ctx context.Context, ask *wire.Ask) ([]byte, error) {
 			a.Fingerprint = wire.Fingerprint(reply.RunID, c.Call)
 		}
 		reply.Found = append(reply.Found, a)
+	}
+	for _, o := range ask.Orphans {
+		if q.deaf != nil && q.deaf(ask) {
+			reply.Found = append(reply.Found, wire.Answer{Number: o.Number, Type: o.Type, State: wire.StateUnsure, Address: -1})
+		}
 	}
 	return wire.EncodeAskReply(reply), nil
 }

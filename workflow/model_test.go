@@ -433,11 +433,24 @@ func (q *chaos) Reconcile(ctx context.Context, ask *wire.Ask) ([]byte, error) {
 		return nil, errors.New("redis is away")
 	}
 	r := &wire.AskReply{RunID: info.RunID, Addresses: []wire.Address{{Pool: pool}}}
-	for _, o := range ask.Open {
-		id := o.Identity
-		if o.Call != nil {
-			id = wire.Identity{RunID: info.RunID, Number: o.Number, Fingerprint: wire.Fingerprint(info.RunID, o.Call)}
+	identity := func(o *wire.OpenCall) wire.Identity {
+		if o.Call == nil {
+			return o.Identity
 		}
+		return wire.Identity{RunID: info.RunID, Number: o.Number, Fingerprint: wire.Fingerprint(info.RunID, o.Call)}
+	}
+	for i := range ask.Orphans {
+		o := &ask.Orphans[i]
+		if q.chance(0.3, "deaf for an orphan") {
+			r.Found = append(r.Found, wire.Answer{Number: o.Number, Type: o.Type, State: wire.StateUnsure, Address: -1})
+			continue
+		}
+		q.events = append(q.events, "orphan")
+		delete(q.tasks, identity(o))
+	}
+	for i := range ask.Open {
+		o := &ask.Open[i]
+		id := identity(o)
 		a := wire.Answer{Number: o.Number, Type: o.Type, State: wire.StateQueued, Fingerprint: id.Fingerprint}
 		c, known := q.tasks[id]
 		if known {

@@ -100,10 +100,10 @@ func (r *router) openCalls(match func(*call) bool) []*call {
 	return calls
 }
 
-// ask asks the queue about the open calls, pulls finished outcomes, and adds again what
-// two asks did not find.
+// ask asks the queue about the open calls, pulls finished outcomes, adds again what two
+// asks did not find, and has orphans taken out.
 func (r *router) ask(ctx sdkworkflow.Context) {
-	if len(r.open) == 0 {
+	if len(r.open) == 0 && len(r.orphans.calls) == 0 {
 		r.alarm.interval = 0
 		return
 	}
@@ -112,7 +112,7 @@ func (r *router) ask(ctx sdkworkflow.Context) {
 		return
 	}
 	calls := r.openCalls(func(c *call) bool { return c.resting() && c.phase != waiting })
-	if len(calls) > 0 {
+	if len(calls) > 0 || len(r.orphans.calls) > 0 {
 		r.askAbout(ctx, calls)
 	}
 	r.expire(ctx)
@@ -128,8 +128,14 @@ func (r *router) askAbout(ctx sdkworkflow.Context, calls []*call) {
 	for i, c := range calls {
 		question.Open[i] = c.openCall()
 	}
+	summary := fmt.Sprintf("%d open calls", len(calls))
+	orphans := r.orphans.take()
+	if len(orphans) > 0 {
+		question.Orphans = slices.Clone(orphans)
+		summary += fmt.Sprintf(", %d to cancel", len(orphans))
+	}
 	var encoded []byte
-	lctx := localActivity(ctx, fmt.Sprintf("%d open calls", len(calls)))
+	lctx := localActivity(ctx, summary)
 	err := sdkworkflow.ExecuteLocalActivity(lctx, SlipstreamReconcile, r.config.dispatcher(), question).Get(ctx, &encoded)
 	r.alarm.asking = false
 	var reply *wire.AskReply
@@ -138,9 +144,16 @@ func (r *router) askAbout(ctx sdkworkflow.Context, calls []*call) {
 	}
 	if err != nil {
 		r.Next.GetLogger(ctx).Warn("[Slipstream] open calls could not be asked for", "Calls", len(calls), "Error", err)
-		return
+		reply = nil
+	} else {
+		r.heed(ctx, calls, reply)
 	}
-	r.heed(ctx, calls, reply)
+	// Orphans that the queue was not told of go with the next ask, whatever it is for.
+	for _, o := range orphans {
+		if reply == nil || slices.ContainsFunc(reply.Found, func(a wire.Answer) bool { return a.Number == o.Number }) {
+			r.orphans.add(o)
+		}
+	}
 }
 
 // heed does what a reply says.

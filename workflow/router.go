@@ -28,6 +28,7 @@ type router struct {
 	held     watermark
 	watchers map[sdkworkflow.Channel]*watcher
 	cancels  []*call // cancel requests of this workflow task
+	orphans  orphans
 	fallback fallback
 	burden   burden
 	alarm    alarm
@@ -43,10 +44,12 @@ func newRouter(config *Config) *router {
 
 // background returns the router's own context. It descends from the workflow's root
 // context, so that local activities carry what the user's propagators want to see, and
-// is disconnected, so that a cancelled workflow still sends and settles.
+// is disconnected, so that a cancelled workflow still sends and settles. What the router
+// calls with it does not pass the user's interceptors: they mean what workflow code does.
 func (r *router) background(ctx sdkworkflow.Context) sdkworkflow.Context {
 	if r.root == nil {
 		r.root, _ = sdkworkflow.NewDisconnectedContext(ctx)
+		r.root = sdkworkflow.WithValue(r.root, outboundKey, interceptor.WorkflowOutboundInterceptor(r))
 	}
 	return r.root
 }
@@ -74,7 +77,7 @@ func (r *router) ExecuteActivity(ctx sdkworkflow.Context, activityType string, a
 		settable.SetError(err)
 		return future
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !options.waitForCancellation {
 		settable.SetError(sdkworkflow.ErrCanceled)
 		return future
 	}

@@ -50,12 +50,17 @@ func (r *router) atTail(name string, seen uint64, progress func() uint64, f func
 	})
 }
 
-// flush ends the wave. Calls that were cancelled meanwhile leave it, and no trace.
+// flush ends the wave. Calls that were cancelled meanwhile leave it, and nothing of them
+// is sent.
 func (r *router) flush(ctx sdkworkflow.Context) {
 	calls := r.buffer
 	r.buffer = nil
 	calls = slices.DeleteFunc(calls, func(c *call) bool {
-		if c.phase == buffered && c.ctx.Err() != nil {
+		switch {
+		case c.phase != buffered || c.ctx.Err() == nil:
+		case c.waitForCancellation:
+			r.cancelNeverStarted(ctx, c)
+		default:
 			r.settle(ctx, c, nil, sdkworkflow.ErrCanceled)
 		}
 		return c.phase != buffered
@@ -95,7 +100,7 @@ func (r *router) carry(ctx sdkworkflow.Context, calls []*call, wave *wire.Wave) 
 		marker, err = wire.DecodeMarker(encoded)
 	}
 	if err != nil {
-		r.loseWave(ctx, calls, err)
+		r.loseWave(ctx, calls, wave, err)
 		return
 	}
 	checkMarker(wave, marker)

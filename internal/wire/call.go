@@ -179,6 +179,10 @@ type Ask struct {
 	// Round counts the run's asks.
 	Round int
 	Open  []OpenCall
+	// Orphans are calls that nobody waits for any more and that may be in the queue all
+	// the same: they leave it. Those for which Redis does not answer are in
+	// AskReply.Found as StateUnsure, the others are not.
+	Orphans []OpenCall
 }
 
 // OpenCall is an identity and where it was put.

@@ -5,8 +5,19 @@ import (
 	"math"
 
 	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/sdk/converter"
 	"google.golang.org/protobuf/encoding/protowire"
 )
+
+// NotStarted are the details with which the server ends a canceled activity that no
+// worker has started. The server encodes them, so no converter or codec of the user's
+// does.
+func NotStarted() []*commonpb.Payload {
+	return []*commonpb.Payload{{
+		Metadata: map[string][]byte{converter.MetadataEncoding: []byte(converter.MetadataEncodingJSON)},
+		Data:     []byte(`"ACTIVITY_ID_NOT_STARTED"`),
+	}}
+}
 
 // The fields of a batch of outcomes. The fingerprints are the column that is always
 // there: its length is the number of outcomes.

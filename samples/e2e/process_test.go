@@ -30,6 +30,12 @@ type workerOptions struct {
 	taskQueue   string
 	concurrency int
 	plain       bool // without the plugin
+	deployment  string
+	build       string // within the deployment
+	stuck       bool   // its steps never end
+	// activitiesOnly leaves workflows to another worker.
+	activitiesOnly bool
+	drain          time.Duration // 0: the plugin's default
 }
 
 // startWorkerProcess returns once the worker works. The process ends with the test at the latest.
@@ -37,10 +43,17 @@ func startWorkerProcess(t *testing.T, o workerOptions) *workerProcess {
 	t.Helper()
 	args := []string{
 		"-temporal", stack.Temporal(), "-namespace", stack.Namespace(),
-		"-task-queue", o.taskQueue, "-name", o.name, "-concurrency", strconv.Itoa(o.concurrency),
+		"-task-queue", o.taskQueue, "-name", o.name, "-concurrency", strconv.Itoa(o.concurrency), "-drain", o.drain.String(),
+		"-activities-only=" + strconv.FormatBool(o.activitiesOnly),
 	}
 	if !o.plain {
 		args = append(args, "-redis", stack.RedisURL())
+	}
+	if o.deployment != "" {
+		args = append(args, "-deployment", o.deployment, "-build", o.build)
+	}
+	if o.stuck {
+		args = append(args, "-stuck")
 	}
 	p := &workerProcess{name: o.name, ready: make(chan struct{}), ended: make(chan struct{})}
 	p.cmd = exec.Command(build(t, "e2e/testworker", raceEnabled), args...)

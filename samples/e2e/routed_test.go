@@ -35,7 +35,7 @@ type bed struct {
 }
 
 type bedOptions struct {
-	plugin      plugin.Options // Redis and Marks are filled in
+	plugin      plugin.Options // RedisURL and Marks are filled in
 	worker      worker.Options
 	propagators []sdkworkflow.ContextPropagator
 	converter   converter.DataConverter
@@ -45,7 +45,9 @@ type bedOptions struct {
 // newBed starts a worker with the activities, all of them marked.
 func newBed(t *testing.T, o bedOptions, workflows []any, activities ...any) *bed {
 	t.Helper()
-	o.plugin.RedisURL = stack.RedisURL()
+	if o.plugin.RedisURL == "" {
+		o.plugin.RedisURL = stack.RedisURL()
+	}
 	if o.plugin.Marks == nil {
 		for _, a := range activities {
 			o.plugin.Marks = append(o.plugin.Marks, activity.Mark{Activity: a})

@@ -326,6 +326,39 @@ var errorScenarios = []scenario{
 		differs: map[string]string{"has event IDs": "There are no events: ScheduledEventID and StartedEventID of an ActivityError are 0."},
 	},
 	{
+		name: "activity ID of the error",
+		play: func(p *play) {
+			p.activity("Act", func(context.Context) error { return errors.New("no luck") })
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				ctx = withOptions(ctx, workflow.ActivityOptions{ActivityID: "my own ID", RetryPolicy: quickly(1)})
+				return noteResult[any](ctx, see, "call", workflow.ExecuteActivity(ctx, "Act"))
+			})
+		},
+	},
+	{
+		name: "activity ID that nobody gave",
+		play: func(p *play) {
+			p.activity("Act", func(ctx context.Context) (string, error) { return activity.GetInfo(ctx).ActivityID, nil })
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				return noteResult[string](ctx, see, "ID", workflow.ExecuteActivity(attempts(ctx, 1), "Act"))
+			})
+		},
+		differs: map[string]string{"ID": "Activity IDs that nobody gave count a run's routed calls. Plain, they count everything that the SDK numbers."},
+	},
+	{
+		name: "context propagator that cannot read the header",
+		play: func(p *play) {
+			p.clientOptions.ContextPropagators = []workflow.ContextPropagator{unreadable{}}
+			p.activity("Act", func(context.Context) error { return nil })
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				ctx = withOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 200 * ms, RetryPolicy: quickly(2)})
+				_ = noteResult[any](ctx, see, "call", workflow.ExecuteActivity(ctx, "Act"))
+				return nil
+			})
+		},
+		differs: map[string]string{"call": "A context propagator that fails before a handler fails the attempt at once. Plain, the attempt hangs until its StartToClose time-out."},
+	},
+	{
 		name: "failure of the activity error itself",
 		play: func(p *play) {
 			p.activity("Act", func(context.Context) error { return errors.New("no luck") })
@@ -375,6 +408,22 @@ func firstWords(err error) string {
 		err = errors.Unwrap(err)
 	}
 	return err.Error()[:min(20, len(err.Error()))]
+}
+
+// unreadable is a propagator that no handler gets past. Local activities do: the dispatch is one.
+type unreadable struct{}
+
+func (unreadable) Inject(context.Context, workflow.HeaderWriter) error              { return nil }
+func (unreadable) InjectFromWorkflow(workflow.Context, workflow.HeaderWriter) error { return nil }
+func (unreadable) Extract(ctx context.Context, _ workflow.HeaderReader) (context.Context, error) {
+	if activity.IsActivity(ctx) && !activity.GetInfo(ctx).IsLocalActivity {
+		return nil, errors.New("no tenant in the header")
+	}
+	return ctx, nil
+}
+
+func (unreadable) ExtractToWorkflow(ctx workflow.Context, _ workflow.HeaderReader) (workflow.Context, error) {
+	return ctx, nil
 }
 
 // wordError is an error of a user.

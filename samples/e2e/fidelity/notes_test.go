@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"reflect"
 	"regexp"
 	"strings"
@@ -104,6 +105,10 @@ func showLayer(err error) string {
 	var fields string
 	switch e := err.(type) { //nolint:errorlint // one layer is looked at
 	case *temporal.ActivityError:
+		if neverStarted(e) {
+			// Whom it names is looked at in a scenario of its own.
+			return fmt.Sprintf("ActivityError{type: %s, id: %s, retry: %s}", e.ActivityType().GetName(), activityID(e.ActivityID()), e.RetryState())
+		}
 		return fmt.Sprintf("ActivityError{type: %s, id: %s, retry: %s, identity: %q, text: %q}",
 			e.ActivityType().GetName(), activityID(e.ActivityID()), e.RetryState(), e.Identity(), e.Error())
 	case *temporal.ApplicationError:
@@ -133,6 +138,13 @@ func showLayer(err error) string {
 		}
 	}
 	return fmt.Sprintf("%s{%s}", strings.TrimPrefix(fmt.Sprintf("%T", err), "*internal."), fields)
+}
+
+// neverStarted tells the error of a call that was canceled before a handler had it.
+func neverStarted(err error) bool {
+	canceled, ok := errors.AsType[*temporal.CanceledError](err)
+	var details string
+	return ok && canceled.HasDetails() && canceled.Details(&details) == nil && details == "ACTIVITY_ID_NOT_STARTED"
 }
 
 // showValues decodes as many values as there are.
@@ -171,12 +183,16 @@ func activityID(id string) string {
 	return id
 }
 
-var hexArguments = regexp.MustCompile(`\(0x[^)]*\)|\(\{0x[^)]*\)|\+0x[0-9a-f]+`)
-
-// topOfStack is the headline of a stack trace and the frame that panicked; below it the modes have little in common.
+// topOfStack is the headline of a stack trace and the first place in it that is ours; what stands around that differs.
 func topOfStack(stack string) string {
-	lines := strings.Split(stack, "\n")
-	return hexArguments.ReplaceAllString(strings.Join(lines[:min(3, len(lines))], " "), "")
+	headline, rest, _ := strings.Cut(stack, "\n")
+	for line := range strings.SplitSeq(rest, "\n") {
+		if place, ok := strings.CutPrefix(line, "\t"); ok && strings.Contains(place, "/samples/e2e/fidelity/") {
+			place, _, _ = strings.Cut(place, " ")
+			return headline + " " + path.Base(place)
+		}
+	}
+	return headline
 }
 
 var (

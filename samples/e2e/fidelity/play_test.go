@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
@@ -21,20 +23,22 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	slipactivity "github.com/slipstream-go/slipstream/activity"
+	"github.com/slipstream-go/slipstream/batchqueue"
 	"github.com/slipstream-go/slipstream/plugin"
 )
 
 // patience is how long a play may take, and anything that it waits for.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // workflowType is the name of the workflow that is played.
 const workflowType = "Scenario"
 
 // play is a scenario in one mode: a client, a worker on a task queue of its own, and one workflow.
 type play struct {
-	t      *testing.T
-	ctx    context.Context
-	routed bool
+	t    *testing.T
+	ctx  context.Context
+	mode mode
 	// seen is for handlers and drivers.
 	seen *notes
 	// over is closed when the workflow has ended: what a deaf handler waits for.
@@ -66,21 +70,28 @@ type workflowNotes struct {
 	*notes
 }
 
-func newPlay(t *testing.T, routed bool) *play {
+func newPlay(t *testing.T, m mode) *play {
 	t.Helper()
 	id := uuid.NewString()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	p := &play{
-		t: t, ctx: ctx, routed: routed, seen: &notes{}, over: make(chan struct{}),
+		t: t, ctx: ctx, mode: m, seen: &notes{}, over: make(chan struct{}),
 		taskQueue: "queue-" + id, identity: "worker-" + id, workflowID: "workflow-" + id,
 	}
 	t.Cleanup(p.end)
 	p.clientOptions = client.Options{
 		HostPort: stack.Temporal(), Namespace: stack.Namespace(), Identity: p.identity, Logger: logOnFailure(t),
 	}
-	p.workerOptions = worker.Options{WorkerStopTimeout: 5 * time.Second}
+	p.workerOptions = worker.Options{
+		WorkerStopTimeout: 5 * time.Second,
+		// Heartbeats are how plain activities hear of their cancellation. One must be answered within the interval.
+		MaxHeartbeatThrottleInterval: 2 * time.Second, DefaultHeartbeatThrottleInterval: 2 * time.Second,
+	}
 	p.pluginOptions = plugin.Options{RedisURL: stack.RedisURL(), DrainTimeout: time.Second}
+	if m == withoutRedis {
+		p.pluginOptions.RedisURL = "redis://127.0.0.1:1" // a port that nobody listens on
+	}
 	p.startOptions = client.StartWorkflowOptions{ID: p.workflowID, TaskQueue: p.taskQueue}
 	return p
 }
@@ -136,15 +147,20 @@ func (p *play) begin(runID string) *notes {
 }
 
 // noted tells whether the workflow has noted something under the key.
-func (p *play) noted(key string) bool {
+func (p *play) noted(key string) bool { return p.count(key) > 0 }
+
+// count is how much the workflow has noted under the key.
+func (p *play) count(key string) (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range p.runs {
-		if r.has(key) {
-			return true
+		for _, x := range r.all() {
+			if x.key == key {
+				n++
+			}
 		}
 	}
-	return false
+	return n
 }
 
 // start starts the worker and the workflow. Calling it again does nothing.
@@ -185,7 +201,7 @@ func (p *play) connect() {
 	if p.c != nil {
 		return
 	}
-	if p.routed {
+	if p.mode != plain {
 		slipstream, err := plugin.New(p.pluginOptions)
 		require.NoError(p.t, err)
 		p.t.Cleanup(func() { require.NoError(p.t, slipstream.Close()) })
@@ -243,6 +259,44 @@ func (p *play) outcome() outcome {
 func (p *play) await(what string, condition func() bool) {
 	p.t.Helper()
 	require.Eventually(p.t, condition, patience, 2*time.Millisecond, "waiting for %s", what)
+}
+
+// awaitOpen waits until history says that a call is open.
+func (p *play) awaitOpen() {
+	p.t.Helper()
+	p.await("an open call in history", func() bool {
+		scheduled, markers := p.countEvents()
+		return scheduled > 0 || markers > 0
+	})
+}
+
+// awaitBackoff waits until the only call of the workflow is between two attempts, as far as the server or the queue can
+// tell.
+func (p *play) awaitBackoff() {
+	p.t.Helper()
+	if p.mode == routed {
+		p.await("the queue to delay the task", func() bool { return p.delayed() > 0 })
+		return
+	}
+	p.await("the server to delay the activity", func() bool {
+		d, err := p.c.DescribeWorkflowExecution(p.ctx, p.workflowID, "")
+		return assert.NoError(p.t, err) && len(d.GetPendingActivities()) == 1 &&
+			d.GetPendingActivities()[0].GetState() == enumspb.PENDING_ACTIVITY_STATE_SCHEDULED && d.GetPendingActivities()[0].GetAttempt() == 2
+	})
+}
+
+// delayed is how many tasks of the play's pool wait for their next attempt.
+func (p *play) delayed() int64 {
+	p.t.Helper()
+	o, err := redis.ParseURL(stack.RedisURL())
+	require.NoError(p.t, err)
+	rdb := redis.NewClient(o)
+	defer rdb.Close()
+	queue, err := batchqueue.New(rdb, batchqueue.Options{Namespace: stack.Namespace()})
+	require.NoError(p.t, err)
+	stats, err := queue.Stats(p.ctx, slipactivity.PoolName(p.taskQueue, "", ""))
+	require.NoError(p.t, err)
+	return stats.Delayed
 }
 
 // receive waits for a channel that somebody sends to or closes.

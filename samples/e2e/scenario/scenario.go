@@ -9,6 +9,12 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
+// The names of Pipelines in versioned workers, by what Temporal does with its runs when another build becomes current.
+const (
+	PinnedPipelines   = "PinnedPipelines"
+	UnpinnedPipelines = "UnpinnedPipelines"
+)
+
 // StepsPerPipeline is how many activities a pipeline calls, one after the other.
 const StepsPerPipeline = 3
 
@@ -67,6 +73,8 @@ type Steps struct {
 	Worker string
 	// Started is called when a step starts, from many goroutines.
 	Started func()
+	// Stuck makes steps that end with their contexts only.
+	Stuck bool
 }
 
 // Doubled is the result of Double.
@@ -78,6 +86,9 @@ type Doubled struct {
 // Double doubles value, and takes its time.
 func (s *Steps) Double(ctx context.Context, value int, takes time.Duration) (Doubled, error) {
 	s.Started()
+	if s.Stuck {
+		<-ctx.Done()
+	}
 	timer := time.NewTimer(takes)
 	defer timer.Stop()
 	select {

@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipstream-go/slipstream/activity"
 	"github.com/slipstream-go/slipstream/plugin"
@@ -41,6 +42,11 @@ func run(ctx context.Context) (err error) {
 	taskQueue := flag.String("task-queue", "", "task queue")
 	name := flag.String("name", "", "name of this worker in results")
 	concurrency := flag.Int("concurrency", 100, "activities side by side")
+	deployment := flag.String("deployment", "", "deployment of this worker, which makes it a versioned one")
+	build := flag.String("build", "", "build ID within the deployment")
+	stuck := flag.Bool("stuck", false, "steps end with their contexts only")
+	drain := flag.Duration("drain", 0, "how long activities may run on at stop; 0: the plugin's default")
+	activitiesOnly := flag.Bool("activities-only", false, "leave workflows to another worker")
 	flag.Parse()
 
 	options := client.Options{
@@ -48,12 +54,12 @@ func run(ctx context.Context) (err error) {
 		Namespace: *namespace,
 		Logger:    log.NewStructuredLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))),
 	}
-	steps := &scenario.Steps{Worker: *name, Started: func() { fmt.Println("step") }}
+	steps := &scenario.Steps{Worker: *name, Started: func() { fmt.Println("step") }, Stuck: *stuck}
 	if *redisURL != "" {
 		p, err := plugin.New(plugin.Options{
 			RedisURL:    *redisURL,
 			Marks:       []activity.Mark{{Activity: steps.Double}},
-			Concurrency: *concurrency,
+			Concurrency: *concurrency, DrainTimeout: *drain,
 		})
 		if err != nil {
 			return err
@@ -66,8 +72,22 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer c.Close()
-	w := worker.New(c, *taskQueue, worker.Options{MaxConcurrentActivityExecutionSize: *concurrency, WorkerStopTimeout: 5 * time.Second})
-	w.RegisterWorkflow(scenario.Pipelines)
+	wo := worker.Options{MaxConcurrentActivityExecutionSize: *concurrency, WorkerStopTimeout: 5 * time.Second, DisableWorkflowWorker: *activitiesOnly}
+	if *deployment != "" {
+		wo.DeploymentOptions = worker.DeploymentOptions{
+			UseVersioning: true,
+			Version:       worker.WorkerDeploymentVersion{DeploymentName: *deployment, BuildID: *build},
+		}
+	}
+	w := worker.New(c, *taskQueue, wo)
+	switch {
+	case *activitiesOnly:
+	case *deployment == "":
+		w.RegisterWorkflow(scenario.Pipelines)
+	default:
+		w.RegisterWorkflowWithOptions(scenario.Pipelines, workflow.RegisterOptions{Name: scenario.PinnedPipelines, VersioningBehavior: workflow.VersioningBehaviorPinned})
+		w.RegisterWorkflowWithOptions(scenario.Pipelines, workflow.RegisterOptions{Name: scenario.UnpinnedPipelines, VersioningBehavior: workflow.VersioningBehaviorAutoUpgrade})
+	}
 	w.RegisterActivity(steps)
 	if err := w.Start(); err != nil {
 		return err

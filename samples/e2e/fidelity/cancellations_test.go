@@ -1,0 +1,515 @@
+package fidelity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+)
+
+// canceling plays a call that is canceled by a signal while the handler runs. The handler heartbeats until its context
+// ends, because plain activities hear of it in no other way, and then ends as end says.
+func canceling(waitForCancellation bool, end func(ctx context.Context) (string, error)) func(p *play) {
+	return func(p *play) {
+		running := make(chan struct{})
+		p.activity("Act", func(ctx context.Context) (string, error) {
+			if activity.GetInfo(ctx).Attempt == 1 {
+				close(running)
+			}
+			p.seen.note("attempt", activity.GetInfo(ctx).Attempt)
+			beatUntilDone(ctx)
+			p.seen.note("context", cause(ctx))
+			return end(ctx)
+		})
+		p.workflow(func(ctx workflow.Context, see *notes) error {
+			callCtx, cancel := workflow.WithCancel(withOptions(ctx, workflow.ActivityOptions{
+				HeartbeatTimeout: 10 * time.Second, WaitForCancellation: waitForCancellation, RetryPolicy: quickly(3),
+			}))
+			call := workflow.ExecuteActivity(callCtx, "Act")
+			workflow.GetSignalChannel(ctx, "cancel").Receive(ctx, nil)
+			see.note("ready", call.IsReady())
+			cancel()
+			err := noteResult[string](ctx, see, "call", call)
+			see.note("is ErrCanceled", errors.Is(err, workflow.ErrCanceled))
+			see.note("workflow context", ctx.Err())
+			if !waitForCancellation {
+				// Let the handler hear of it: a workflow that has ended is another reason.
+				workflow.GetSignalChannel(ctx, "heard").Receive(ctx, nil)
+			}
+			return nil
+		})
+		p.start()
+		p.receive("the handler", running)
+		p.signal("cancel", nil)
+		if !waitForCancellation {
+			p.await("the handler's end", func() bool { return p.seen.has("context") && p.handlers.Load() == 0 })
+			p.signal("heard", nil)
+		}
+	}
+}
+
+// beatUntilDone heartbeats until the context ends.
+func beatUntilDone(ctx context.Context) {
+	beat := time.NewTicker(100 * ms)
+	defer beat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-beat.C:
+			activity.RecordHeartbeat(ctx, "alive")
+		}
+	}
+}
+
+// cancelQueued plays a call that is canceled while it waits for the only permit.
+func cancelQueued(waitForCancellation bool) func(p *play) {
+	return func(p *play) {
+		p.workerOptions.MaxConcurrentActivityExecutionSize = 1
+		running := make(chan struct{})
+		p.activity("First", func(ctx context.Context) error {
+			close(running)
+			select {
+			case <-p.over:
+			case <-ctx.Done():
+			}
+			return nil
+		})
+		p.activity("Act", func(context.Context) (string, error) { p.seen.note("started", true); return "started", nil })
+		p.workflow(func(ctx workflow.Context, see *notes) error {
+			_ = workflow.ExecuteActivity(attempts(ctx, 1), "First")
+			signals := workflow.GetSignalChannel(ctx, "go on")
+			signals.Receive(ctx, nil)
+			callCtx, cancel := workflow.WithCancel(withOptions(ctx, workflow.ActivityOptions{WaitForCancellation: waitForCancellation}))
+			call := workflow.ExecuteActivity(callCtx, "Act")
+			// In a workflow task of its own, so that the call has been scheduled.
+			_ = workflow.Sleep(ctx, 50*ms)
+			cancel()
+			_ = noteResult[string](ctx, see, "call", call)
+			// The request must be on its way before the workflow has ended and the permit is free.
+			signals.Receive(ctx, nil)
+			return nil
+		})
+		p.start()
+		p.receive("the first handler", running)
+		p.signal("go on", nil)
+		p.await("the call's end", func() bool { return p.noted("call") })
+		p.signal("go on", nil)
+	}
+}
+
+// cancelBetweenAttempts plays a call that is canceled while it waits for its next attempt.
+func cancelBetweenAttempts(waitForCancellation bool, o workflow.ActivityOptions) func(p *play) {
+	return func(p *play) {
+		p.activity("Act", func(ctx context.Context) (string, error) {
+			p.seen.note("attempt", activity.GetInfo(ctx).Attempt)
+			activity.RecordHeartbeat(ctx, "half a word")
+			return "", errors.New("no luck")
+		})
+		p.workflow(func(ctx workflow.Context, see *notes) error {
+			o.WaitForCancellation = waitForCancellation
+			o.RetryPolicy = &temporal.RetryPolicy{InitialInterval: time.Hour}
+			callCtx, cancel := workflow.WithCancel(withOptions(ctx, o))
+			call := workflow.ExecuteActivity(callCtx, "Act")
+			workflow.GetSignalChannel(ctx, "cancel").Receive(ctx, nil)
+			cancel()
+			_ = noteResult[string](ctx, see, "call", call)
+			return nil
+		})
+		p.start()
+		p.await("the first attempt", func() bool { return p.seen.has("attempt") && p.handlers.Load() == 0 })
+		p.awaitBackoff()
+		p.signal("cancel", nil)
+	}
+}
+
+var cancelScenarios = []scenario{
+	{
+		name: "context canceled before the call", sendsNothing: true,
+		play: func(p *play) {
+			p.activity("Act", func(context.Context) error { return nil })
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				callCtx, cancel := workflow.WithCancel(attempts(ctx, 1))
+				cancel()
+				call := workflow.ExecuteActivity(callCtx, "Act")
+				see.note("ready", call.IsReady())
+				_ = noteResult[any](ctx, see, "call", call)
+				return nil
+			})
+		},
+	},
+	{
+		name: "canceled in the workflow task that made the call", sendsNothing: true,
+		play: func(p *play) {
+			p.activity("Act", func(context.Context) error { return nil })
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				for _, wait := range []bool{false, true} {
+					callCtx, cancel := workflow.WithCancel(withOptions(ctx, workflow.ActivityOptions{WaitForCancellation: wait}))
+					call := workflow.ExecuteActivity(callCtx, "Act")
+					cancel()
+					if wait {
+						see.note("ready", call.IsReady())
+					}
+					_ = noteResult[any](ctx, see, fmt.Sprintf("call, waiting: %v", wait), call)
+				}
+				return nil
+			})
+		},
+	},
+	{
+		name: "ready within the cancel",
+		play: func(p *play) {
+			p.activity("Act", func(context.Context) error { <-p.over; return nil })
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				callCtx, cancel := workflow.WithCancel(attempts(ctx, 1))
+				call := workflow.ExecuteActivity(callCtx, "Act")
+				_ = workflow.Sleep(ctx, 50*ms)
+				cancel()
+				see.note("ready before the workflow yields", call.IsReady())
+				_ = noteResult[any](ctx, see, "call", call)
+				return nil
+			})
+		},
+		differs: map[string]string{"ready before the workflow yields": "A call that does not wait for its cancellation ends when the workflow next yields. Plain, it has ended when cancel returns."},
+	},
+	{
+		name: "who canceled a call that never started", sendsNothing: true,
+		play: func(p *play) {
+			p.activity("Act", func(context.Context) error { return nil })
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				callCtx, cancel := workflow.WithCancel(withOptions(ctx, workflow.ActivityOptions{WaitForCancellation: true}))
+				cancel()
+				var failed *temporal.ActivityError
+				if !errors.As(workflow.ExecuteActivity(callCtx, "Act").Get(ctx, nil), &failed) {
+					return errors.New("not an activity error")
+				}
+				see.note("identity", failed.Identity())
+				return nil
+			})
+		},
+		differs: map[string]string{"identity": "The error of a call that was canceled before it started names no worker."},
+	},
+	{name: "queued", play: cancelQueued(false)},
+	{name: "queued, waiting for the cancellation", play: cancelQueued(true)},
+	{name: "between two attempts", play: cancelBetweenAttempts(false, workflow.ActivityOptions{})},
+	{name: "between two attempts, waiting for the cancellation", play: cancelBetweenAttempts(true, workflow.ActivityOptions{})},
+	{
+		name: "running, the handler returns the context's error",
+		play: canceling(false, func(ctx context.Context) (string, error) { return "", ctx.Err() }),
+	},
+	{
+		name: "running and waited for, the handler returns the context's error",
+		play: canceling(true, func(ctx context.Context) (string, error) { return "", ctx.Err() }),
+	},
+	{
+		name: "running and waited for, the handler returns the cause",
+		play: canceling(true, func(ctx context.Context) (string, error) { return "", context.Cause(ctx) }),
+	},
+	{
+		name: "running and waited for, the handler returns a canceled error with details",
+		play: canceling(true, func(context.Context) (string, error) {
+			return "", temporal.NewCanceledError("half", progress{1, "palabra"})
+		}),
+	},
+	{
+		name: "running and waited for, the handler wraps a canceled error",
+		play: canceling(true, func(context.Context) (string, error) {
+			return "", fmt.Errorf("given up: %w", temporal.NewCanceledError("half"))
+		}),
+	},
+	{
+		name: "running and waited for, the handler wraps the context's error",
+		play: canceling(true, func(ctx context.Context) (string, error) { return "", fmt.Errorf("given up: %w", ctx.Err()) }),
+	},
+	{
+		name: "running and waited for, the handler returns a result all the same",
+		play: canceling(true, func(context.Context) (string, error) { return "done anyway", nil }),
+	},
+	{
+		name: "running and waited for, the handler fails",
+		play: canceling(true, func(context.Context) (string, error) {
+			return "", temporal.NewApplicationError("no luck", "Luck", "detail")
+		}),
+	},
+	{
+		name: "running and waited for, the handler panics",
+		play: canceling(true, func(context.Context) (string, error) { panic("no luck") }),
+	},
+	{
+		name: "running and waited for, the handler ignores it until its deadline",
+		play: func(p *play) {
+			running := make(chan struct{})
+			p.activity("Act", func(ctx context.Context) (string, error) {
+				activity.RecordHeartbeat(ctx, "half")
+				close(running)
+				return deaf(ctx, p, 1)
+			})
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				callCtx, cancel := workflow.WithCancel(withOptions(ctx, workflow.ActivityOptions{
+					StartToCloseTimeout: 3 * time.Second, WaitForCancellation: true, RetryPolicy: quickly(3),
+				}))
+				call := workflow.ExecuteActivity(callCtx, "Act")
+				workflow.GetSignalChannel(ctx, "cancel").Receive(ctx, nil)
+				cancel()
+				_ = noteResult[string](ctx, see, "call", call)
+				return nil
+			})
+			p.start()
+			p.receive("the handler", running)
+			p.signal("cancel", nil)
+		},
+	},
+	{
+		name: "a handler that never heartbeats",
+		play: func(p *play) {
+			running := make(chan struct{})
+			p.activity("Act", func(ctx context.Context) (string, error) {
+				close(running)
+				select {
+				case <-ctx.Done():
+				case <-time.After(3 * time.Second):
+				}
+				p.seen.note("context", cause(ctx))
+				return "", ctx.Err()
+			})
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				callCtx, cancel := workflow.WithCancel(withOptions(ctx, workflow.ActivityOptions{WaitForCancellation: true, RetryPolicy: quickly(1)}))
+				call := workflow.ExecuteActivity(callCtx, "Act")
+				workflow.GetSignalChannel(ctx, "cancel").Receive(ctx, nil)
+				cancel()
+				_ = noteResult[string](ctx, see, "call", call)
+				return nil
+			})
+			p.start()
+			p.receive("the handler", running)
+			p.signal("cancel", nil)
+		},
+		differs: map[string]string{
+			"context": "A handler hears of its cancellation within moments, heartbeats or not.",
+			"call":    "A handler hears of its cancellation within moments, heartbeats or not.",
+		},
+	},
+	{
+		name: "after the result is there",
+		play: func(p *play) {
+			p.activity("Act", func(context.Context) (string, error) { return "done", nil })
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				callCtx, cancel := workflow.WithCancel(attempts(ctx, 1))
+				call := workflow.ExecuteActivity(callCtx, "Act")
+				_ = noteResult[string](ctx, see, "before", call)
+				cancel()
+				cancel()
+				see.note("ready", call.IsReady())
+				_ = noteResult[string](ctx, see, "after", call)
+				_ = noteResult[string](ctx, see, "next call", workflow.ExecuteActivity(callCtx, "Act"))
+				return nil
+			})
+		},
+	},
+	{
+		name: "one context for many calls, and one call outside of it",
+		play: func(p *play) {
+			p.activity("Act", func(_ context.Context, n int) (int, error) { return n, nil })
+			p.activity("Slow", func(ctx context.Context) (string, error) { beatUntilDone(ctx); return "", ctx.Err() })
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				o := workflow.ActivityOptions{HeartbeatTimeout: 10 * time.Second, WaitForCancellation: true}
+				callCtx, cancel := workflow.WithCancel(withOptions(ctx, o))
+				var slow []workflow.Future
+				for range 5 {
+					slow = append(slow, workflow.ExecuteActivity(callCtx, "Slow"))
+				}
+				quick := workflow.ExecuteActivity(callCtx, "Act", 1)
+				_ = noteResult[int](ctx, see, "quick", quick)
+				outside := workflow.ExecuteActivity(withOptions(ctx, o), "Act", 2)
+				cancel()
+				_ = noteResult[int](ctx, see, "outside", outside)
+				for _, call := range slow {
+					see.note("slow is canceled", temporal.IsCanceledError(call.Get(ctx, nil)))
+				}
+				return nil
+			})
+		},
+	},
+	{
+		name: "workflow canceled, clean-up on a disconnected context",
+		play: func(p *play) {
+			running := make(chan struct{})
+			p.activity("Act", func(ctx context.Context) (string, error) {
+				close(running)
+				beatUntilDone(ctx)
+				p.seen.note("context", cause(ctx))
+				return "", ctx.Err()
+			})
+			p.activity("CleanUp", func(context.Context) (string, error) { return "clean", nil })
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				o := workflow.ActivityOptions{HeartbeatTimeout: 10 * time.Second, WaitForCancellation: true}
+				defer func() {
+					apart, _ := workflow.NewDisconnectedContext(ctx)
+					_ = noteResult[string](apart, see, "clean-up", workflow.ExecuteActivity(withOptions(apart, o), "CleanUp"))
+				}()
+				err := noteResult[string](ctx, see, "call", workflow.ExecuteActivity(withOptions(ctx, o), "Act"))
+				see.note("workflow context", ctx.Err())
+				_ = noteResult[string](ctx, see, "connected clean-up", workflow.ExecuteActivity(withOptions(ctx, o), "CleanUp"))
+				return err
+			})
+			p.start()
+			p.receive("the handler", running)
+			p.cancel()
+		},
+	},
+	{
+		name: "workflow canceled, not waiting for the call",
+		play: func(p *play) {
+			running := make(chan struct{})
+			p.activity("Act", func(ctx context.Context) (string, error) {
+				close(running)
+				beatUntilDone(ctx)
+				return "", ctx.Err()
+			})
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				o := workflow.ActivityOptions{HeartbeatTimeout: 10 * time.Second}
+				return noteResult[string](ctx, see, "call", workflow.ExecuteActivity(withOptions(ctx, o), "Act"))
+			})
+			p.start()
+			p.receive("the handler", running)
+			p.cancel()
+		},
+	},
+	{
+		name: "workflow completes with open calls",
+		play: func(p *play) {
+			running := make(chan struct{})
+			p.activity("Act", func(ctx context.Context) (string, error) {
+				close(running)
+				beatUntilDone(ctx)
+				p.seen.note("context", ctx.Err())
+				return "", ctx.Err()
+			})
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				call := workflow.ExecuteActivity(withOptions(ctx, workflow.ActivityOptions{HeartbeatTimeout: 10 * time.Second}), "Act")
+				workflow.GetSignalChannel(ctx, "end").Receive(ctx, nil)
+				see.note("ready", call.IsReady())
+				return nil
+			})
+			p.start()
+			p.receive("the handler", running)
+			p.signal("end", nil)
+		},
+	},
+	{
+		name: "workflow terminated with open calls",
+		play: func(p *play) {
+			running := make(chan struct{})
+			p.activity("Act", func(ctx context.Context) (string, error) {
+				close(running)
+				end := time.NewTimer(3 * time.Second)
+				defer end.Stop()
+				for {
+					activity.RecordHeartbeat(ctx)
+					select {
+					case <-end.C:
+					case <-ctx.Done():
+					case <-time.After(100 * ms):
+						continue
+					}
+					p.seen.note("handler heard of it within 3 s", ctx.Err() != nil)
+					return "", ctx.Err()
+				}
+			})
+			p.workflow(func(ctx workflow.Context, _ *notes) error {
+				return workflow.ExecuteActivity(withOptions(ctx, workflow.ActivityOptions{HeartbeatTimeout: 10 * time.Second}), "Act").Get(ctx, nil)
+			})
+			p.start()
+			p.receive("the handler", running)
+			p.awaitOpen()
+			p.terminate()
+		},
+		differs: map[string]string{"handler heard of it within 3 s": "A handler of a run that was terminated or timed out goes on until it ends or fails: nobody tells it."},
+	},
+	{name: "parent ends: child terminated", play: parentEnds(enumspb.PARENT_CLOSE_POLICY_TERMINATE)},
+	{name: "parent ends: child abandoned", play: parentEnds(enumspb.PARENT_CLOSE_POLICY_ABANDON)},
+	{name: "parent ends: child canceled", play: parentEnds(enumspb.PARENT_CLOSE_POLICY_REQUEST_CANCEL)},
+	{
+		name: "child canceled by its parent",
+		play: func(p *play) {
+			running := make(chan struct{})
+			p.activity("Act", func(ctx context.Context) (string, error) {
+				close(running)
+				beatUntilDone(ctx)
+				p.seen.note("context", cause(ctx))
+				return "", ctx.Err()
+			})
+			p.child("Child", func(ctx workflow.Context) error {
+				o := workflow.ActivityOptions{HeartbeatTimeout: 10 * time.Second, WaitForCancellation: true}
+				return workflow.ExecuteActivity(withOptions(ctx, o), "Act").Get(ctx, nil)
+			})
+			p.workflow(func(ctx workflow.Context, see *notes) error {
+				childCtx, cancel := workflow.WithCancel(workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{WaitForCancellation: true}))
+				child := workflow.ExecuteChildWorkflow(childCtx, "Child")
+				workflow.GetSignalChannel(ctx, "cancel").Receive(ctx, nil)
+				cancel()
+				see.note("child canceled", temporal.IsCanceledError(child.Get(ctx, nil)))
+				return nil
+			})
+			p.start()
+			p.receive("the handler", running)
+			p.signal("cancel", nil)
+		},
+	},
+}
+
+// parentEnds plays a child with an open call whose parent ends.
+func parentEnds(policy enumspb.ParentClosePolicy) func(p *play) {
+	return func(p *play) {
+		running, release := make(chan struct{}), make(chan struct{})
+		p.activity("Act", func(ctx context.Context) (string, error) {
+			close(running)
+			beat := time.NewTicker(100 * ms)
+			defer beat.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					if policy != enumspb.PARENT_CLOSE_POLICY_TERMINATE {
+						p.seen.note("context", ctx.Err())
+					}
+					return "", ctx.Err()
+				case <-release:
+					return "done", nil
+				case <-p.over:
+					return "", nil
+				case <-beat.C:
+					activity.RecordHeartbeat(ctx)
+				}
+			}
+		})
+		p.child("Child", func(ctx workflow.Context) (string, error) {
+			o := workflow.ActivityOptions{HeartbeatTimeout: 10 * time.Second, WaitForCancellation: true}
+			var s string
+			err := workflow.ExecuteActivity(withOptions(ctx, o), "Act").Get(ctx, &s)
+			return s, err
+		})
+		p.workflow(func(ctx workflow.Context, see *notes) error {
+			child := workflow.ExecuteChildWorkflow(workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+				WorkflowID: p.workflowID + "-child", ParentClosePolicy: policy,
+			}), "Child")
+			see.note("child starts", child.GetChildWorkflowExecution().Get(ctx, nil))
+			workflow.GetSignalChannel(ctx, "end").Receive(ctx, nil)
+			return nil
+		})
+		p.start()
+		p.receive("the handler", running)
+		p.awaitOpen()
+		p.signal("end", nil)
+		if policy == enumspb.PARENT_CLOSE_POLICY_ABANDON {
+			close(release)
+		}
+		var result string
+		err := p.c.GetWorkflow(p.ctx, p.workflowID+"-child", "").Get(p.ctx, &result)
+		p.seen.note("child", fmt.Sprint(result, " ", show(err)))
+	}
+}
