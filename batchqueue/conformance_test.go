@@ -696,6 +696,24 @@ var conformance = []struct {
 		require.NoError(b, err)
 		require.Empty(b, none)
 	}},
+	{"runs are listed page by page", func(b *bench) {
+		want := make([]string, runsPage+200)
+		for i := range want {
+			want[i] = fmt.Sprint("run", i)
+			b.enqueueWave(Wave{Run: want[i], Tasks: []Task{task(1)}})
+		}
+		runs, err := b.q.Runs(b.ctx, b.pool)
+		require.NoError(b, err)
+		require.ElementsMatch(b, want, runs, "waiting")
+		var later []settlement
+		for _, d := range b.claim(len(want)) {
+			later = append(later, again(d, time.Hour))
+		}
+		b.settle(later...)
+		runs, err = b.q.Runs(b.ctx, b.pool)
+		require.NoError(b, err)
+		require.ElementsMatch(b, want, runs, "delayed")
+	}},
 	{"batches count what delivery adds to outcomes", func(b *bench) {
 		b.enqueueWave(Wave{Tasks: []Task{task(1), task(2), task(3)}, OutcomeOverhead: batchBytes/2 - 100})
 		for _, d := range b.claim(3) {
