@@ -15,6 +15,9 @@
 // the tasks of the worker's pools (one batchqueue.Executor per pool), runs their handlers
 // as the SDK runs activities, and signals their outcomes back.
 //
+// Marked activities that arrive as ordinary activity tasks are diverted into the queue
+// where a worker has room for them, and answered by their tokens; see divert.go.
+//
 // # How a handler runs
 //
 // The SDK makes activity contexts for tasks that it polled, and for nothing else. So a
