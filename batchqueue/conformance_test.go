@@ -537,7 +537,9 @@ var conformance = []struct {
 		require.Equal(b, []AnswerState{AnswerQueued}, states(b.ask(task(1)).Answers))
 		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
 		due := b.q.keys.slot(b.pool, 0) + suffixDue
-		require.NoError(b, b.q.rdb.ZAdd(b.ctx, due, redis.Z{Member: "p" + encodeRun(run)}).Err())
+		for _, member := range b.dueSet() { // the run, and each of its tasks
+			require.NoError(b, b.q.rdb.ZAdd(b.ctx, due, redis.Z{Member: member}).Err())
+		}
 		b.due()
 		require.Zero(b, b.stats().Delayed)
 		keys, err := b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"*"+encodeRun(run)+"*").Result()
