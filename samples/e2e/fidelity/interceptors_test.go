@@ -217,7 +217,7 @@ var interceptorScenarios = []scenario{
 		play: func(p *play) {
 			background, cancel := context.WithCancelCause(context.WithValue(context.Background(), backgroundKey{}, "of the process"))
 			p.workerOptions.BackgroundActivityContext = background //nolint:fatcontext // one context, one option
-			p.pluginOptions.Window = -1 // local activities end with that context too, and the call must be dispatched
+			p.pluginOptions.Window = -1                            // local activities end with that context too, and the call must be dispatched
 			running := make(chan struct{})
 			p.activity("Act", func(ctx context.Context) (string, error) {
 				p.seen.note("value", ctx.Value(backgroundKey{}))
