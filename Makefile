@@ -32,6 +32,8 @@ BENCH ?= .
 BENCH_COUNT ?= 6
 BENCH_OUT ?= $(TMP)/bench.txt
 BENCH_OLD ?= $(TMP)/bench-old.txt
+BENCH_SUITE ?= quick
+BENCH_FLAGS ?=
 
 .PHONY: help
 help: ## List the targets
@@ -120,6 +122,11 @@ bench: setup ## Run the benchmarks into BENCH_OUT (BENCH=regexp, BENCH_COUNT=6),
 .PHONY: benchstat
 benchstat: ## Compare two benchmark files (BENCH_OLD with BENCH_OUT)
 	@GOWORK=off go run golang.org/x/perf/cmd/benchstat@$(BENCHSTAT_VERSION) $(BENCH_OLD) $(BENCH_OUT)
+
+.PHONY: bench-samples
+bench-samples: setup ## Measure against plain activities and other queues (BENCH_SUITE=seed|quick|full), reports in .tmp
+	@mkdir -p $(TMP)
+	cd samples && go run ./bench -suite $(BENCH_SUITE) -json $(TMP)/bench.json -html $(TMP)/bench.html $(BENCH_FLAGS)
 
 .PHONY: tidy
 tidy: ## Tidy go.mod and go.sum of every module

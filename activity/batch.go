@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"reflect"
@@ -38,12 +37,11 @@ const (
 
 // batch is a checked and encoded batch, ready to be sent.
 type batch struct {
-	id    string
-	pool  string // full name
-	types []string
-	wave  *batchqueue.Wave
-	// taskQueue is the caller's, for messages.
+	id        string
 	taskQueue string
+	pool      string   // full name
+	types     []string // each once
+	wave      *batchqueue.Wave
 }
 
 func invalid(format string, args ...any) error {
@@ -55,7 +53,7 @@ func (r *Runtime) newBatch(ctx context.Context, o *BatchOptions, tasks []Task) (
 	if err := o.validate(len(tasks)); err != nil {
 		return nil, err
 	}
-	names, pool, err := r.marked(o, tasks)
+	names, pool, err := r.typesOf(o, tasks)
 	if err != nil {
 		return nil, err
 	}
@@ -64,40 +62,53 @@ func (r *Runtime) newBatch(ctx context.Context, o *BatchOptions, tasks []Task) (
 		return nil, fmt.Errorf("slipstream: %w", err)
 	}
 	defer d.Close()
-	b := &batch{id: cmp.Or(o.ID, rand.Text()), pool: PoolName(o.TaskQueue, pool, ""), taskQueue: o.TaskQueue}
+	b := &batch{id: cmp.Or(o.ID, rand.Text()), taskQueue: o.TaskQueue, pool: PoolName(o.TaskQueue, pool, ""), types: distinct(names)}
 	a := &address{Namespace: r.client.Namespace, RunID: rand.Text(), TaskQueue: o.TaskQueue, Batch: b.id}
 	b.wave = &batchqueue.Wave{
 		Run:       Handle{ID: b.id}.run(),
 		ID:        1,
+		Tasks:     make([]batchqueue.Task, len(tasks)),
 		Retention: cmp.Or(o.Retention, defaultBatchRetention),
 		Slot:      unknownSlot,
-		Tasks:     make([]batchqueue.Task, len(tasks)),
 	}
 	for i := range tasks {
 		if b.wave.Tasks[i], err = r.draftTask(ctx, d, a, i, &tasks[i]); err != nil {
 			return nil, err
 		}
 	}
-	for _, name := range names {
-		if !slices.Contains(b.types, name) {
-			b.types = append(b.types, name)
-		}
-	}
 	if o.OnComplete != nil {
-		overhead, err := draftReceiver(ctx, d, a, o.OnComplete)
+		contextBytes, err := draftReceiver(ctx, d, a, o.OnComplete)
 		if err != nil {
 			return nil, err
 		}
 		a.Types = encodeTypes(names)
-		b.wave.OutcomeOverhead = completionOverhead + overhead + len(b.id) + len(slices.MaxFunc(b.types, func(x, y string) int { return cmp.Compare(len(x), len(y)) }))
+		b.wave.OutcomeOverhead = completionOverhead + len(b.id) + longest(b.types) + base64Bytes(contextBytes)
 	}
 	if b.wave.Common, err = encodeAddress(a); err != nil {
 		return nil, fmt.Errorf("slipstream: %w", err)
 	}
 	if size := len(b.wave.Common); size > maxCommonBytes {
-		return nil, invalid("what the tasks share (headers, OnComplete with context and workflow arguments) has %d bytes, the most is %d: store the data elsewhere and pass a reference", size, maxCommonBytes)
+		return nil, invalid("what the tasks share (headers, OnComplete with context and workflow arguments) has %d bytes, the most is %d: "+
+			"store the data elsewhere and pass a reference", size, maxCommonBytes)
 	}
 	return b, nil
+}
+
+func distinct(names []string) []string {
+	var out []string
+	for _, name := range names {
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func longest(names []string) (n int) {
+	for _, name := range names {
+		n = max(n, len(name))
+	}
+	return n
 }
 
 func (o *BatchOptions) validate(tasks int) error {
@@ -142,8 +153,8 @@ func (o *OnComplete) validate() error {
 	return nil
 }
 
-// marked returns the type of each task, and the name of the pool that all of them have.
-func (r *Runtime) marked(o *BatchOptions, tasks []Task) (names []string, pool string, err error) {
+// typesOf returns the type of each task, and the pool that the marks of all of them name.
+func (r *Runtime) typesOf(o *BatchOptions, tasks []Task) (names []string, pool string, err error) {
 	names = make([]string, len(tasks))
 	for i := range tasks {
 		name, err := typeName(tasks[i].Activity)
@@ -153,11 +164,12 @@ func (r *Runtime) marked(o *BatchOptions, tasks []Task) (names []string, pool st
 		of, ok := r.o.Marks[name]
 		switch {
 		case !ok:
-			return nil, "", fmt.Errorf("slipstream: Tasks[%d].Activity: %q is not among the plugin's Marks, add {Activity: %q}: %w", i, name, name, ErrNotMarked)
+			return nil, "", fmt.Errorf("slipstream: Tasks[%d].Activity: %q is not among the plugin's Marks, add {Activity: %q} there: %w", i, name, name, ErrNotMarked)
 		case o.Pool != "":
 			of = o.Pool
 		case i > 0 && of != pool:
-			return nil, "", invalid("Tasks[%d].Activity: the mark of %q has the pool %q, that of %q %q; set BatchOptions.Pool, or make a batch for each", i, name, of, names[0], pool)
+			return nil, "", invalid("Tasks[%d].Activity: the mark of %q has the pool %q, that of %q %q; set BatchOptions.Pool, or make a batch for each",
+				i, name, of, names[0], pool)
 		}
 		names[i], pool = name, of
 	}
@@ -238,9 +250,8 @@ func taskID(batch string, number uint64) string {
 	return batch + "/" + strconv.FormatUint(number-1, 10)
 }
 
-// draftReceiver encodes who is told, and returns how many bytes the context value takes in
-// a completion.
-func draftReceiver(ctx context.Context, d *drafts, a *address, o *OnComplete) (overhead int, err error) {
+// draftReceiver encodes who is told, and returns the size of the context value.
+func draftReceiver(ctx context.Context, d *drafts, a *address, o *OnComplete) (contextBytes int, err error) {
 	var value *commonpb.Payload
 	a.Receiver = o.WorkflowID
 	if o.Start == nil {
@@ -265,7 +276,7 @@ func draftReceiver(ctx context.Context, d *drafts, a *address, o *OnComplete) (o
 	if size > maxContextBytes {
 		return 0, invalid("OnComplete.Context has %d bytes, the most is %d: store the data elsewhere and pass a reference", size, maxContextBytes)
 	}
-	return base64Bytes(size), nil
+	return size, nil
 }
 
 // contextValue returns the one payload of the input, and empties it if it stands for nil.
@@ -275,107 +286,5 @@ func contextValue(input **commonpb.Payloads) *commonpb.Payload {
 		return payloads[0]
 	}
 	*input = nil
-	return nil
-}
-
-// enqueue sends the batch. What has no sure answer is sent once more: that adds nothing
-// twice.
-func (r *Runtime) enqueue(ctx context.Context, b *batch) (Handle, error) {
-	fail := func(err error) error {
-		return fmt.Errorf("slipstream: enqueue batch %q of %d tasks in pool %q: %w", b.id, len(b.wave.Tasks), b.pool, err)
-	}
-	if !r.breaker.allow() {
-		return Handle{}, fail(batchqueue.ErrUnavailable)
-	}
-	slot, err := r.sendBatch(ctx, b)
-	if ctx.Err() == nil {
-		r.breaker.report(!errors.Is(err, batchqueue.ErrUnavailable) && !errors.Is(err, batchqueue.ErrFull))
-	}
-	h := Handle{ID: b.id, pool: b.pool, slot: slot}
-	switch {
-	case err == nil:
-		r.count("slipstream_tasks_enqueued", len(b.wave.Tasks))
-		return h, nil
-	case errors.Is(err, ErrUnsure):
-		return h, fail(err)
-	}
-	return Handle{}, fail(err)
-}
-
-// sendBatch returns the batch's slot. An error other than ErrUnsure says that nothing was
-// sent.
-func (r *Runtime) sendBatch(ctx context.Context, b *batch) (int, error) {
-	if err := r.checkHandled(ctx, b); err != nil {
-		return unknownSlot, err
-	}
-	wave := *b.wave
-	var lost error
-	for range 2 {
-		out, err := r.enqueueOnce(ctx, b.pool, &wave)
-		if err != nil {
-			return unknownSlot, err
-		}
-		wave.Slot, wave.Tasks, lost = out.Slot, unsureTasks(&wave, &out), firstError(&out)
-		if lost == nil || ctx.Err() != nil {
-			break
-		}
-	}
-	if lost != nil && wave.Slot >= 0 { // otherwise not even its slot was found
-		lost = fmt.Errorf("%w: %w", ErrUnsure, lost)
-	}
-	return wave.Slot, lost
-}
-
-func (r *Runtime) enqueueOnce(ctx context.Context, pool string, wave *batchqueue.Wave) (batchqueue.Enqueued, error) {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
-	defer cancel()
-	return r.queue.Enqueue(ctx, pool, wave)
-}
-
-func unsureTasks(wave *batchqueue.Wave, out *batchqueue.Enqueued) []batchqueue.Task {
-	var unsure []batchqueue.Task
-	for i := range out.Answers {
-		if out.Answers[i].State == batchqueue.AnswerUnsure {
-			unsure = append(unsure, wave.Tasks[i])
-		}
-	}
-	return unsure
-}
-
-func firstError(out *batchqueue.Enqueued) error {
-	for i := range out.Answers {
-		if out.Answers[i].State == batchqueue.AnswerUnsure {
-			return out.Answers[i].Err
-		}
-	}
-	return nil
-}
-
-// checkHandled takes the same second look at announcements as a dispatch does.
-func (r *Runtime) checkHandled(ctx context.Context, b *batch) error {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
-	defer cancel()
-	known, err := r.announced.handled(ctx, b.pool, b.types, r.hurry(b.taskQueue))
-	if err != nil {
-		return err
-	}
-	for _, name := range b.types {
-		if !known[name] {
-			return fmt.Errorf("%w: %q is not announced in pool %q; is a worker with the plugin and this activity running on task queue %q?", ErrNotHandled, name, b.pool, b.taskQueue)
-		}
-	}
-	return nil
-}
-
-// hurry is closed once a worker of this process has announced its types on the task queue;
-// nil if there is none.
-func (r *Runtime) hurry(taskQueue string) <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, w := range r.workers {
-		if w.taskQueue == taskQueue {
-			return w.announced
-		}
-	}
 	return nil
 }

@@ -222,7 +222,7 @@ func TestTasksThatStayInPlace(t *testing.T) {
 		site func(*site)
 		task func(*activityTask)
 	}{
-		"not marked":         {site: func(s *site) { s.plugin.rt.o.Marks = map[string]string{"noContext ": "", "runHost": ""} }},
+		"not marked":         {site: func(s *site) { s.plugin.rt.o.Marks = map[string]string{"another": ""} }},
 		"diverting is off":   {site: func(s *site) { s.plugin.rt.o.Divert = false }},
 		"the router says so": {task: func(task *activityTask) { task.Header = plain }},
 		"standalone":         {task: func(task *activityTask) { task.WorkflowExecution = nil; task.ActivityRunId = "a" }},

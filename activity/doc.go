@@ -1,5 +1,6 @@
 // Package activity is the ordinary half of Slipstream: it runs where clocks, networks and
-// goroutines are allowed. Most programs do not import it; package plugin wires it up.
+// goroutines are allowed. Most programs import it for its options only; package plugin
+// wires it up.
 //
 // # What it does
 //
@@ -15,6 +16,10 @@
 // the tasks of the worker's pools (one batchqueue.Executor per pool), runs their handlers
 // as the SDK runs activities, and signals their outcomes back.
 //
+// A Queue runs marked activities without a workflow, and tells a workflow of their
+// outcomes if it is asked to. It is what users may want from here; plugin.Plugin.Queue
+// returns it.
+//
 // # How a handler runs
 //
 // The SDK makes activity contexts for tasks that it polled, and for nothing else. So a
@@ -23,6 +28,9 @@
 // stand the user's activity interceptors, made anew for each call, and beneath them an
 // outbound interceptor of ours that answers activity.GetInfo and its siblings. See
 // host.go and invoke.go.
+//
+// A task of a Queue is encoded by a client of the SDK that is connected to nothing: what
+// it would have sent is what the queue carries. See draft.go.
 //
 // # When Redis or Temporal is away
 //

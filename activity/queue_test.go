@@ -235,7 +235,7 @@ func TestWhoMayEnqueueWhere(t *testing.T) {
 	c := newCounter(t, client.Options{})
 	_, err := c.Enqueue(t.Context(), options(""), Task{Activity: "C", StartToCloseTimeout: time.Minute})
 	require.ErrorIs(t, err, ErrNotMarked)
-	require.ErrorContains(t, err, `add {Activity: "C"}`)
+	require.ErrorContains(t, err, `add {Activity: "C"} there`)
 
 	b := Task{Activity: "B", StartToCloseTimeout: time.Minute}
 	h, err := c.Enqueue(t.Context(), options(""), b)
@@ -300,11 +300,11 @@ func (b *breaking) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	}
 }
 
-// outOfMemory is Redis's own word.
-type outOfMemory struct{}
+// oomError is Redis's own word.
+type oomError struct{}
 
-func (outOfMemory) Error() string { return "OOM command not allowed when used memory > 'maxmemory'." }
-func (outOfMemory) RedisError()   {}
+func (oomError) Error() string { return "OOM command not allowed when used memory > 'maxmemory'." }
+func (oomError) RedisError()   {}
 
 // Whatever part of a batch was answered for, the same batch again makes it whole.
 func TestUnsureIsMendedByTheSameBatch(t *testing.T) {
@@ -313,7 +313,7 @@ func TestUnsureIsMendedByTheSameBatch(t *testing.T) {
 		"nothing arrived":              {from: 1, before: true, err: lost},
 		"the first part arrived":       {from: 2, before: true, err: lost},
 		"all arrived, answers did not": {from: 1, err: lost},
-		"full":                         {from: 2, before: true, err: outOfMemory{}},
+		"full":                         {from: 2, before: true, err: oomError{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCounter(t, client.Options{})

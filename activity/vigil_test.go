@@ -144,10 +144,13 @@ func TestVigilOutlivesAnOutageOfRedis(t *testing.T) {
 	s := newDivertingSite(t, client.Options{})
 	w := s.start(t, worker.Options{}, noContext)
 	s.waiting(t, w, beatingTask(t, 400*time.Millisecond))
+	address := s.redis.Addr()
 	s.redis.Close()
 	for range 3 {
 		s.frontend.heartbeat(t)
 	}
+	require.NoError(t, s.redis.StartAddr(address))
+	require.Eventually(t, func() bool { return s.rdb.Ping(t.Context()).Err() == nil }, 10*time.Second, 10*time.Millisecond)
 }
 
 func TestAStoppingWorkerLeavesWaitingTasksAWholeHeartbeatTimeout(t *testing.T) {

@@ -1016,7 +1016,7 @@ var conformance = []struct {
 		var tasks []Task
 		for n := uint64(1); n <= 3; n++ {
 			t := task(n)
-			t.Options.ScheduleToClose = []time.Duration{60, 1, 120}[n-1] * time.Millisecond
+			t.Options.ScheduleToClose = []time.Duration{60 * time.Millisecond, time.Millisecond, 120 * time.Millisecond}[n-1]
 			tasks = append(tasks, t)
 		}
 		b.enqueue(tasks...)
@@ -1243,7 +1243,9 @@ var conformance = []struct {
 		require.Less(b, len(fields), 15, "%q", fields)
 	}},
 	{"a run that ended leaves nothing for ever", func(b *bench) {
-		b.enqueueWave(Wave{ID: 1, Tasks: []Task{task(1)}, Window: time.Minute})
+		t1 := task(1)
+		t1.Options.ScheduleToClose = time.Hour
+		b.enqueueWave(Wave{ID: 1, Tasks: []Task{t1}, Window: time.Minute})
 		b.settle(done(b.claim(1)[0]))
 		b.close(1)
 		keys, err := b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"*"+encodeRun(run)+"*").Result()
@@ -1258,6 +1260,9 @@ var conformance = []struct {
 		keys, err = b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"{run,box,taken}:*").Result()
 		require.NoError(b, err)
 		require.Empty(b, keys)
+		due, err := b.q.rdb.ZRange(b.ctx, b.q.keys.slot(b.pool, 0)+suffixDue, 0, -1).Result()
+		require.NoError(b, err)
+		require.Empty(b, due, "not even its window")
 	}},
 	{"slot maps change while runs go on", func(b *bench) {
 		c, err := b.q.Config(b.ctx, b.pool)

@@ -27,10 +27,11 @@ missing.
 A pool is a named queue with its limits. A slot is a partition of a pool: all keys of a
 slot share one hash tag, every script works in one slot, and a run lives in one slot of
 each pool for life. (It is neither Temporal's worker slot nor a Redis Cluster hash slot.)
-An executor runs handlers, one permit each. A claim is a task in an executor's hands; a
-lease is the executor's right to its claims in one slot. A wave is what a run enqueues
-together; a window is the time in which its outcomes wait to be taken instead of being
-delivered.
+An executor runs handlers, one permit each; executors that share a Budget share permits,
+with each other and with guests, which are work from elsewhere. A claim is a task in an
+executor's hands; a lease is the executor's right to its claims in one slot. A wave is
+what a run enqueues together; a window is the time in which its outcomes wait to be
+taken instead of being delivered.
 
 # A task's life
 
@@ -104,7 +105,7 @@ tasks do not move, and the state machine knows nothing of it.
 	acked      f -> a                                        Deliverer
 	abandon    q waiting, d -> z                             Deliverer
 	lost       reads claims without lease                    Reclaimer
-	extend, audit, adopt, lead, resign, permits, stats, tasks, forget, redrive, rate
+	extend, audit, adopt, lead, resign, permits, stats, tasks, runs, forget, redrive, rate
 
 Each is one file in lua/, with its guarantee, keys, arguments and replies in the header.
 

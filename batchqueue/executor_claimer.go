@@ -116,7 +116,7 @@ func (c *claimer) setLimit(n int) {
 func (c *claimer) permits() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return min(c.limit, c.budget.limit)
+	return c.limit
 }
 
 // idle is how many tasks could start now, if so many handlers of this executor run.

@@ -261,7 +261,7 @@ func TestSettlementsThatAreSentTwiceCountOnce(t *testing.T) {
 	r.enqueue("run", tasks(20)...)
 	r.awaitCount("run", 20)
 	r.eventually("all is settled", func() bool { return e.Stats().Held == 0 })
-	require.EqualValues(t, []int64{20, 10, 0}, []int64{settled.Load(), retried.Load(), lost.Load()})
+	require.Equal(t, []int64{20, 10, 0}, []int64{settled.Load(), retried.Load(), lost.Load()})
 	require.Empty(t, r.twice)
 }
 

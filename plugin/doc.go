@@ -14,6 +14,8 @@
 //	w.RegisterActivity(Translate)
 //	err = w.Run(worker.InterruptCh())
 //
+// Plugin.Queue runs marked activities without a workflow.
+//
 // # Composing with other plugins and interceptors
 //
 // The plugin puts its interceptor before all others of the client. Interceptors see
@@ -23,6 +25,17 @@
 //
 // A worker.Options.WorkerStopTimeout of 0 is raised to 5 s. A worker with a Tuner needs
 // Options.Concurrency.
+//
+// # Limits of a worker
+//
+// Concurrency and WorkerActivitiesPerSecond are one budget of the worker for its marked
+// activities: of all pools, and those that run as ordinary activities too (calls that the
+// queue could not take, workflows that are not routed, sessions). The latter come before
+// new tasks of the queue, up to half of the budget while both want it; their StartToClose
+// time runs while they wait. Unmarked activities have the SDK's limits, for themselves.
+// TaskQueueActivitiesPerSecond limits the starts of each pool over all workers, unless the
+// pool's stored configuration has a rate; ordinary activities are limited to it by the
+// server, as ever.
 //
 // # Replayers and tests
 //

@@ -41,9 +41,10 @@ type Options struct {
 	// the worker sends them through the queue too, as long as it has room for more.
 	ActivityTasksInPlace bool
 
-	// Concurrency is the number of marked activities that run at a time in each worker and
-	// pool. Default: the worker's MaxConcurrentActivityExecutionSize, which is 1,000 by
-	// default. It is required for workers with a Tuner.
+	// Concurrency is the number of marked activities that run at a time in each worker,
+	// over all its pools, routed or plain; local activities do not count. Default: the
+	// worker's MaxConcurrentActivityExecutionSize, which is 1,000 by default. It is
+	// required for workers with a Tuner. A pool's stored configuration may set less.
 	Concurrency int
 	// Window is how long a workflow task may wait for results, so that they come back
 	// without a signal. Default 250 ms, at most 2.5 s (a quarter of Temporal's default

@@ -419,10 +419,10 @@ func TestCompletionsKeepTheirForm(t *testing.T) {
 		},
 	})
 	require.NoError(t, err)
-	require.Equal(t, goldenCompletion, string(b))
+	require.Equal(t, goldenCompletion, string(b)) //nolint:testifylint // the bytes count
 	b, err = json.Marshal(wire.Completion{Outcome: wire.Outcome{Kind: wire.KindCompleted}})
 	require.NoError(t, err)
-	require.Equal(t, `{"batch":"","index":0,"activity":"","kind":"completed"}`, string(b))
+	require.Equal(t, `{"batch":"","index":0,"activity":"","kind":"completed"}`, string(b)) //nolint:testifylint // same
 
 	var later wire.Completion
 	require.NoError(t, json.Unmarshal([]byte(`{"batch":"b","kind":"something new","later":1}`), &later))

@@ -1,7 +1,7 @@
 // Command devserver runs a Temporal server and a Redis for development until it is interrupted.
 //
-// Once both answer, it prints their addresses as one line of JSON on standard output, and how to use them on standard
-// error. Nothing is kept: the next start is empty (-redis-dir keeps Redis' data).
+// Once both answer, it prints their addresses as one line of JSON on standard output, and for people how to use them on
+// standard error. Nothing is kept: the next start is empty (-redis-dir keeps Redis' data).
 //
 //	go run ./samples/devserver
 package main
@@ -60,14 +60,18 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			cancel()
 		}()
 	}
-	if err := serve(ctx, o, stdout, stderr); err != nil {
+	hint := stderr
+	if *untilEOF { // a program reads the addresses, nobody reads hints
+		hint = io.Discard
+	}
+	if err := serve(ctx, o, stdout, stderr, hint); err != nil {
 		fmt.Fprintln(stderr, err)
 		return 1
 	}
 	return 0
 }
 
-func serve(ctx context.Context, o devstack.Options, stdout, stderr io.Writer) error {
+func serve(ctx context.Context, o devstack.Options, stdout, stderr, hint io.Writer) error {
 	stack, err := devstack.Start(ctx, o)
 	if err != nil {
 		return err
@@ -86,7 +90,7 @@ func serve(ctx context.Context, o devstack.Options, stdout, stderr io.Writer) er
 	if err != nil {
 		return fmt.Errorf("devserver: cannot print the addresses: %w", err)
 	}
-	fmt.Fprintf(stderr, "%s\nUse it with -temporal %s -namespace %s -redis %s; Ctrl-C stops it.\n",
+	fmt.Fprintf(hint, "%s\nUse it with -temporal %s -namespace %s -redis %s; Ctrl-C stops it.\n",
 		stack.Describe(), stack.Temporal(), stack.Namespace(), stack.RedisURL())
 	<-ctx.Done()
 	return nil

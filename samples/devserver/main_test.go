@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"testing"
@@ -31,6 +32,21 @@ func TestServesUntilStandardInputCloses(t *testing.T) {
 	require.NoError(t, s.Stop())
 
 	require.NoError(t, closeStdin.Close())
+	require.Zero(t, <-code)
+	require.Empty(t, stderr.String(), "hints are for people")
+}
+
+func TestSaysHowToUseIt(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	stdout, stdoutWriter := io.Pipe()
+	var stderr bytes.Buffer
+	code := make(chan int)
+	go func() { code <- run(ctx, []string{"-no-redis"}, nil, stdoutWriter, &stderr) }()
+	line, err := bufio.NewReader(stdout).ReadBytes('\n')
+	require.NoError(t, err)
+	var a devstack.Addresses
+	require.NoError(t, json.Unmarshal(line, &a))
+	interrupt()
 	require.Zero(t, <-code)
 	require.Contains(t, stderr.String(), "-temporal "+a.Temporal)
 }

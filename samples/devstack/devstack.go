@@ -74,6 +74,7 @@ type part struct {
 	address   string
 	namespace string
 	describe  string
+	pid       int // of the child process it runs in, 0 if there is none
 	stop      func() error
 }
 
@@ -101,6 +102,9 @@ func (s *Stack) Temporal() string { return s.temporal.address }
 
 // Namespace is a namespace that exists on the server.
 func (s *Stack) Namespace() string { return s.temporal.namespace }
+
+// TemporalPID is the process ID of the Temporal server where it runs in a child process of this one, else 0.
+func (s *Stack) TemporalPID() int { return s.temporal.pid }
 
 // RedisURL is the URL of the Redis, or empty with Options.NoRedis.
 func (s *Stack) RedisURL() string { return s.redis.address }

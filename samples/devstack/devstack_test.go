@@ -38,14 +38,21 @@ func TestStartBringsUpBothAndStopTakesThemDown(t *testing.T) {
 	require.NoError(t, s.Stop(), "a second Stop does nothing")
 }
 
-func TestStartProcess(t *testing.T) {
-	s, err := StartProcess(t.Context(), Options{})
+// StartProcess is a program that starts one stack; the end-to-end tests run on it.
+func TestProgramStartsOneStackAfterTheOther(t *testing.T) {
+	p, err := Build(t.Context())
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = s.Stop() })
-	require.NoError(t, checkTemporal(t.Context(), s.Temporal(), s.Namespace()))
-	require.NoError(t, pingRedis(t.Context(), s.RedisURL()))
-	require.NoError(t, s.Stop())
-	require.Error(t, pingRedis(t.Context(), s.RedisURL()))
+	t.Cleanup(func() { require.NoError(t, p.Remove()) })
+	for range 2 {
+		s, err := p.Start(t.Context(), Options{})
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = s.Stop() })
+		require.NoError(t, checkTemporal(t.Context(), s.Temporal(), s.Namespace()))
+		require.NoError(t, pingRedis(t.Context(), s.RedisURL()))
+		require.NotZero(t, s.TemporalPID())
+		require.NoError(t, s.Stop())
+		require.Error(t, pingRedis(t.Context(), s.RedisURL()))
+	}
 }
 
 func TestNoRedis(t *testing.T) {

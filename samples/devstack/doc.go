@@ -7,7 +7,8 @@
 // [Options.BindFlags] adds.
 //
 // [StartProcess] runs the same stack as a process of its own (samples/devserver), for callers that should not link
-// the Temporal server.
+// the Temporal server, or should not share a process with it. [Build] and [Program.Start] do the two steps of it one by
+// one.
 //
 // A dev stack is for trying things out. The embedded server keeps its data in SQLite, over one connection, with one
 // history shard: figures measured on it compare two programs, they do not describe a Temporal cluster.

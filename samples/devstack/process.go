@@ -31,23 +31,50 @@ func StartProcess(ctx context.Context, o Options) (*Stack, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
+	program, err := Build(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := program.Start(ctx, o)
+	if err != nil {
+		return nil, errors.Join(err, program.Remove())
+	}
+	_ = program.Remove() // Unix runs on without the file; Windows refuses, and Stop tries again
+	stop := s.temporal.stop
+	s.temporal.stop = func() error { return errors.Join(stop(), program.Remove()) }
+	return s, nil
+}
+
+// Program is a compiled samples/devserver, for callers that start one stack after the other. Safe for concurrent use.
+type Program struct{ dir string }
+
+// Build compiles samples/devserver into a temporary folder, without the race detector. It needs the go command and a
+// working directory inside this repository.
+func Build(ctx context.Context) (*Program, error) {
 	dir, err := os.MkdirTemp("", "slipstream-devserver-")
 	if err != nil {
 		return nil, fmt.Errorf("devstack: no temporary folder for devserver: %w", err)
 	}
-	s, err := startProcess(ctx, dir, o)
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+	p := &Program{dir: dir}
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", p.path(), devserver).CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("devstack: cannot build %s: %w\n%s", devserver, err, out), p.Remove())
 	}
-	return s, nil
+	return p, nil
 }
 
-func startProcess(ctx context.Context, dir string, o Options) (*Stack, error) {
-	binary := filepath.Join(dir, "devserver.exe") // Windows wants the suffix, nobody else minds
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, devserver).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("devstack: cannot build %s: %w\n%s", devserver, err, out)
+// Remove deletes the program. Stacks that run stay running, except that Windows keeps the file of those.
+func (p *Program) Remove() error { return os.RemoveAll(p.dir) }
+
+func (p *Program) path() string {
+	return filepath.Join(p.dir, "devserver.exe") // Windows wants the suffix, nobody else minds
+}
+
+// Start runs the program as a child process with o. The process ends at Stop, and also when this one dies.
+func (p *Program) Start(ctx context.Context, o Options) (*Stack, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
 	}
-	cmd := exec.Command(binary, devserverArgs(o)...)
+	cmd := exec.Command(p.path(), devserverArgs(o)...)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -66,15 +93,18 @@ func startProcess(ctx context.Context, dir string, o Options) (*Stack, error) {
 	}
 	stop := func() error {
 		stdin.Close()
-		return errors.Join(process.stop(), os.RemoveAll(dir))
+		return process.stop()
 	}
 	addresses, err := awaitAddresses(ctx, stdout)
-	_ = os.RemoveAll(dir) // Unix runs on without the file; Windows refuses, and stop tries again
 	if err != nil {
 		return nil, errors.Join(err, stop())
 	}
+	pid := 0
+	if o.Temporal == "" {
+		pid = process.cmd.Process.Pid
+	}
 	return &Stack{
-		temporal: part{address: addresses.Temporal, namespace: addresses.Namespace, describe: addresses.Describe, stop: stop},
+		temporal: part{address: addresses.Temporal, namespace: addresses.Namespace, describe: addresses.Describe, pid: pid, stop: stop},
 		redis:    part{address: addresses.Redis},
 	}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -497,7 +498,7 @@ func TestWhatRedisShows(t *testing.T) {
 			require.Eventually(t, func() bool { return c.states(h)["finished completed"] == 1 }, 30*time.Second, 10*time.Millisecond)
 			all := stored(t, b.taskQueue)
 			for _, secret := range []string{"echo a result", "the context value", "slow argument"} {
-				require.Equal(t, name == "plain", bytes.Contains([]byte(all), []byte(secret)), secret)
+				require.Equal(t, name == "plain", strings.Contains(all, secret), secret)
 			}
 
 			open()

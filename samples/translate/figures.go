@@ -3,24 +3,26 @@ package main
 import (
 	"errors"
 	"fmt"
+
+	"github.com/slipstream-go/slipstream/samples/internal/history"
 )
 
 // figures are what one mode's run measured.
 type figures struct {
-	Mode           mode          `json:"mode"`
-	Sentences      int           `json:"sentences"`
-	Steps          int           `json:"steps"` // that succeeded
-	WallSeconds    float64       `json:"wall_seconds"`
-	StepsPerSecond float64       `json:"steps_per_second"`
-	History        historyCounts `json:"history"`
-	EventsPerStep  float64       `json:"history_events_per_step"`
-	Failed         int           `json:"failed_sentences"` // a step or the whole workflow failed
-	Lost           int           `json:"lost_sentences"`   // the workflow completed without a word on them
-	FirstFailure   string        `json:"first_failure,omitempty"`
+	Mode           mode           `json:"mode"`
+	Sentences      int            `json:"sentences"`
+	Steps          int            `json:"steps"` // that succeeded
+	WallSeconds    float64        `json:"wall_seconds"`
+	StepsPerSecond float64        `json:"steps_per_second"`
+	History        history.Counts `json:"history"`
+	EventsPerStep  float64        `json:"history_events_per_step"`
+	Failed         int            `json:"failed_sentences"` // a step or the whole workflow failed
+	Lost           int            `json:"lost_sentences"`   // the workflow completed without a word on them
+	FirstFailure   string         `json:"first_failure,omitempty"`
 }
 
 // measure takes the figures from a run and its histories.
-func measure(r *result, h historyCounts) figures {
+func measure(r *result, h history.Counts) figures {
 	f := figures{Mode: r.mode, Sentences: len(r.sentences), WallSeconds: r.wall.Seconds(), History: h}
 	failed := make([]bool, len(r.sentences)) // with their whole workflow
 	for _, w := range r.workflows {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-go/slipstream/samples/internal/history"
 )
 
 var done = Translation{Spanish: "el gato", English: "the cat", Letters: 6}
@@ -29,7 +31,7 @@ func TestMeasure(t *testing.T) {
 		workflows: []workflowRun{{first: 0, end: 5}, {first: 5, end: 7, err: errors.New("workflow failed")}},
 		wall:      2 * time.Second,
 	}
-	f := measure(r, historyCounts{Workflows: 2, Events: 20})
+	f := measure(r, history.Counts{Workflows: 2, Events: 20})
 	require.Equal(t, 7, f.Sentences)
 	require.Equal(t, 10, f.Steps)
 	require.InDelta(t, 5, f.StepsPerSecond, 1e-9)
@@ -42,9 +44,9 @@ func TestMeasure(t *testing.T) {
 }
 
 func TestScheduledActivitiesAreAProblemInSlipstreamModeOnly(t *testing.T) {
-	history := historyCounts{ActivitiesScheduled: 3}
-	require.Empty(t, figures{Mode: standard, History: history}.problems())
-	problems := figures{Mode: slipstream, History: history}.problems()
+	counted := history.Counts{ActivitiesScheduled: 3}
+	require.Empty(t, figures{Mode: standard, History: counted}.problems())
+	problems := figures{Mode: slipstream, History: counted}.problems()
 	require.Len(t, problems, 1)
 	require.ErrorContains(t, problems[0], "3 steps ran as plain Temporal activities")
 }
@@ -67,8 +69,8 @@ func TestCompare(t *testing.T) {
 func TestPrintFigures(t *testing.T) {
 	var out bytes.Buffer
 	printFigures(&out, []figures{
-		{Mode: standard, Sentences: 1000, Steps: 3000, WallSeconds: 20, StepsPerSecond: 150, EventsPerStep: 3.9, History: historyCounts{ActivitiesScheduled: 3000}},
-		{Mode: slipstream, Sentences: 20000, Steps: 60000, WallSeconds: 4.344, StepsPerSecond: 13812, EventsPerStep: 0.0123, History: historyCounts{Signals: 40}, Lost: 1, Failed: 2},
+		{Mode: standard, Sentences: 1000, Steps: 3000, WallSeconds: 20, StepsPerSecond: 150, EventsPerStep: 3.9, History: history.Counts{ActivitiesScheduled: 3000}},
+		{Mode: slipstream, Sentences: 20000, Steps: 60000, WallSeconds: 4.344, StepsPerSecond: 13812, EventsPerStep: 0.0123, History: history.Counts{Signals: 40}, Lost: 1, Failed: 2},
 	})
 	for _, row := range []string{
 		"| sentences | 1,000 | 20,000 |",

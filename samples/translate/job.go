@@ -9,6 +9,9 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/slipstream-go/slipstream/samples/devstack"
+	"github.com/slipstream-go/slipstream/samples/internal/history"
+	"github.com/slipstream-go/slipstream/samples/internal/progress"
+	"github.com/slipstream-go/slipstream/samples/internal/versions"
 )
 
 // job is one call of the command, with everything that could be checked before any server runs.
@@ -71,9 +74,9 @@ func (j *job) run(ctx context.Context) (err error) {
 
 // work runs workers until ctx ends, which is how this role is meant to end.
 func (j *job) work(ctx context.Context, stack *devstack.Stack) error {
-	p := newProgress(j.stderr, "worker", 0)
-	defer p.finish()
-	w, err := startWorkers(j.config, j.mode, stack, &Activities{translator: j.translator, stepDone: func() { p.add(1) }})
+	p := progress.Start(j.stderr, "worker", 0)
+	defer p.Finish()
+	w, err := startWorkers(j.config, j.mode, stack, &Activities{translator: j.translator, stepDone: func() { p.Add(1) }})
 	if err != nil {
 		return err
 	}
@@ -96,14 +99,14 @@ func (j *job) translate(ctx context.Context, stack *devstack.Stack) error {
 		if err != nil {
 			return err
 		}
-		counts, err := readHistories(ctx, c, r.workflows)
+		counts, err := history.Read(ctx, c, r.histories())
 		if err != nil {
 			return err
 		}
 		f := measure(r, counts)
 		o.results, o.figures, o.problems = append(o.results, r), append(o.figures, f), append(o.problems, f.problems()...)
 	}
-	o.versions = versions(ctx, c, stack)
+	o.versions = versions.Of(ctx, c, stack)
 	o.compare(j.translator)
 	return j.report(o)
 }
@@ -111,13 +114,13 @@ func (j *job) translate(ctx context.Context, stack *devstack.Stack) error {
 // translateIn makes the run of one mode, with workers of its own unless they run elsewhere.
 func (j *job) translateIn(ctx context.Context, m mode, c client.Client, stack *devstack.Stack) (*result, error) {
 	sentences := j.sentencesFor(m, j.sentences)
-	p := newProgress(j.stderr, string(m), stepsPerSentence*len(sentences))
-	defer p.finish()
+	p := progress.Start(j.stderr, string(m), stepsPerSentence*len(sentences))
+	defer p.Finish()
 	workflowDone := func(int) {}
 	if j.role == roleStarter { // steps are done where nobody here can count them
-		workflowDone = func(sentences int) { p.add(stepsPerSentence * sentences) }
+		workflowDone = func(sentences int) { p.Add(stepsPerSentence * sentences) }
 	} else {
-		w, err := startWorkers(j.config, m, stack, &Activities{translator: j.translator, stepDone: func() { p.add(1) }})
+		w, err := startWorkers(j.config, m, stack, &Activities{translator: j.translator, stepDone: func() { p.Add(1) }})
 		if err != nil {
 			return nil, err
 		}

@@ -8,6 +8,8 @@ import (
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/client"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/slipstream-go/slipstream/samples/internal/history"
 )
 
 const (
@@ -34,6 +36,17 @@ type workflowRun struct {
 	id, runID  string
 	first, end int
 	err        error
+}
+
+// histories are the workflows that have one: those that started.
+func (r *result) histories() []history.Run {
+	var runs []history.Run
+	for _, w := range r.workflows {
+		if w.runID != "" {
+			runs = append(runs, history.Run{ID: w.id, RunID: w.runID})
+		}
+	}
+	return runs
 }
 
 // translateAll runs sentences through workflows on taskQueue and waits for all of them. Failures are part of the

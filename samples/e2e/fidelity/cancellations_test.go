@@ -91,10 +91,14 @@ func cancelQueued(waitForCancellation bool) func(p *play) {
 			_ = workflow.Sleep(ctx, 50*ms)
 			cancel()
 			_ = noteResult[string](ctx, see, "call", call)
+			// The request must be on its way before the workflow has ended and the permit is free.
+			signals.Receive(ctx, nil)
 			return nil
 		})
 		p.start()
 		p.receive("the first handler", running)
+		p.signal("go on", nil)
+		p.await("the call's end", func() bool { return p.noted("call") })
 		p.signal("go on", nil)
 	}
 }

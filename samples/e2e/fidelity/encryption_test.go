@@ -109,7 +109,7 @@ func encrypted(codec, encodeAttributes bool) func(p *play) {
 	return func(p *play) {
 		rdb := p.ownRedis()
 		said := func() string { return "" }
-		if p.routed {
+		if p.mode == routed {
 			said = p.monitor(rdb)
 		}
 		dc := converter.GetDefaultDataConverter()
@@ -168,7 +168,7 @@ func encrypted(codec, encodeAttributes bool) func(p *play) {
 		p.ctx = context.WithValue(p.ctx, tenantKey{}, "readable-tenant")
 		p.start()
 		look := func(when string) {
-			if p.routed {
+			if p.mode == routed {
 				found := s.readIn(p.dump(rdb))
 				if codec {
 					assert.Empty(p.t, found, "readable in Redis while %s", when)
@@ -189,7 +189,7 @@ func encrypted(codec, encodeAttributes bool) func(p *play) {
 		p.finish()
 		look("all is over")
 		p.stopWorker()
-		if !p.routed {
+		if p.mode != routed {
 			return
 		}
 		look("the worker has stopped")

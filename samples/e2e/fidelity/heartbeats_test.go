@@ -129,7 +129,7 @@ var heartbeatScenarios = []scenario{
 	{
 		name: "time-out carries the last details",
 		play: func(p *play) {
-			retried(workflow.ActivityOptions{HeartbeatTimeout: 300 * ms, RetryPolicy: quickly(1)},
+			retried(workflow.ActivityOptions{HeartbeatTimeout: time.Second, RetryPolicy: quickly(1)},
 				func(ctx context.Context, p *play, n int32) (string, error) {
 					activity.RecordHeartbeat(ctx, progress{1, "palabra"})
 					return deaf(ctx, p, n)
@@ -142,7 +142,7 @@ var heartbeatScenarios = []scenario{
 	},
 	{
 		name: "details of an attempt that timed out reach the next",
-		play: retried(workflow.ActivityOptions{HeartbeatTimeout: 300 * ms, RetryPolicy: quickly(2)},
+		play: retried(workflow.ActivityOptions{HeartbeatTimeout: time.Second, RetryPolicy: quickly(2)},
 			func(ctx context.Context, p *play, n int32) (string, error) {
 				noteDetails(ctx, p, n)
 				if n == 2 {
@@ -154,7 +154,7 @@ var heartbeatScenarios = []scenario{
 	},
 	{
 		name: "StartToClose time-out carries the details of the attempt before",
-		play: retried(workflow.ActivityOptions{StartToCloseTimeout: 300 * ms, HeartbeatTimeout: time.Minute, RetryPolicy: quickly(2)},
+		play: retried(workflow.ActivityOptions{StartToCloseTimeout: time.Second, HeartbeatTimeout: time.Minute, RetryPolicy: quickly(2)},
 			func(ctx context.Context, p *play, n int32) (string, error) {
 				if n == 1 {
 					activity.RecordHeartbeat(ctx, progress{int(n), "palabra"})
@@ -165,21 +165,24 @@ var heartbeatScenarios = []scenario{
 	},
 	{
 		name: "heartbeats keep a handler alive",
-		play: retried(workflow.ActivityOptions{HeartbeatTimeout: time.Second, RetryPolicy: quickly(1)},
-			func(ctx context.Context, _ *play, _ int32) (string, error) {
-				beat := time.NewTicker(50 * ms)
-				defer beat.Stop()
-				for end := time.After(2500 * ms); ; {
-					select {
-					case <-end:
-						return "alive", nil
-					case <-beat.C:
-						activity.RecordHeartbeat(ctx)
-					case <-ctx.Done():
-						return "", context.Cause(ctx)
+		play: func(p *play) {
+			p.workerOptions.MaxHeartbeatThrottleInterval = 500 * ms
+			retried(workflow.ActivityOptions{HeartbeatTimeout: 2 * time.Second, RetryPolicy: quickly(1)},
+				func(ctx context.Context, _ *play, _ int32) (string, error) {
+					beat := time.NewTicker(100 * ms)
+					defer beat.Stop()
+					for end := time.After(3500 * ms); ; {
+						select {
+						case <-end:
+							return "alive", nil
+						case <-beat.C:
+							activity.RecordHeartbeat(ctx)
+						case <-ctx.Done():
+							return "", context.Cause(ctx)
+						}
 					}
-				}
-			}),
+				})(p)
+		},
 	},
 	{
 		name: "heartbeat time-out longer than StartToClose",
@@ -210,7 +213,7 @@ func TestHeartbeatsCostNoRedisCalls(t *testing.T) {
 	const beats = 10_000
 	calls := redisCalls(t)
 	var before, after int
-	p := newPlay(t, true)
+	p := newPlay(t, routed)
 	p.activity("Act", func(ctx context.Context) (int, error) {
 		before = calls()
 		for i := range beats {

@@ -36,9 +36,9 @@ const workflowType = "Scenario"
 
 // play is a scenario in one mode: a client, a worker on a task queue of its own, and one workflow.
 type play struct {
-	t      *testing.T
-	ctx    context.Context
-	routed bool
+	t    *testing.T
+	ctx  context.Context
+	mode mode
 	// seen is for handlers and drivers.
 	seen *notes
 	// over is closed when the workflow has ended: what a deaf handler waits for.
@@ -70,13 +70,13 @@ type workflowNotes struct {
 	*notes
 }
 
-func newPlay(t *testing.T, routed bool) *play {
+func newPlay(t *testing.T, m mode) *play {
 	t.Helper()
 	id := uuid.NewString()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	p := &play{
-		t: t, ctx: ctx, routed: routed, seen: &notes{}, over: make(chan struct{}),
+		t: t, ctx: ctx, mode: m, seen: &notes{}, over: make(chan struct{}),
 		taskQueue: "queue-" + id, identity: "worker-" + id, workflowID: "workflow-" + id,
 	}
 	t.Cleanup(p.end)
@@ -85,10 +85,13 @@ func newPlay(t *testing.T, routed bool) *play {
 	}
 	p.workerOptions = worker.Options{
 		WorkerStopTimeout: 5 * time.Second,
-		// Heartbeats are how plain activities hear of their cancellation.
-		MaxHeartbeatThrottleInterval: 250 * ms, DefaultHeartbeatThrottleInterval: 250 * ms,
+		// Heartbeats are how plain activities hear of their cancellation. One must be answered within the interval.
+		MaxHeartbeatThrottleInterval: 2 * time.Second, DefaultHeartbeatThrottleInterval: 2 * time.Second,
 	}
 	p.pluginOptions = plugin.Options{RedisURL: stack.RedisURL(), DrainTimeout: time.Second}
+	if m == withoutRedis {
+		p.pluginOptions.RedisURL = "redis://127.0.0.1:1" // a port that nobody listens on
+	}
 	p.startOptions = client.StartWorkflowOptions{ID: p.workflowID, TaskQueue: p.taskQueue}
 	return p
 }
@@ -198,7 +201,7 @@ func (p *play) connect() {
 	if p.c != nil {
 		return
 	}
-	if p.routed {
+	if p.mode != plain {
 		slipstream, err := plugin.New(p.pluginOptions)
 		require.NoError(p.t, err)
 		p.t.Cleanup(func() { require.NoError(p.t, slipstream.Close()) })
@@ -271,7 +274,7 @@ func (p *play) awaitOpen() {
 // tell.
 func (p *play) awaitBackoff() {
 	p.t.Helper()
-	if p.routed {
+	if p.mode == routed {
 		p.await("the queue to delay the task", func() bool { return p.delayed() > 0 })
 		return
 	}

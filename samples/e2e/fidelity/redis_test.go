@@ -18,7 +18,7 @@ import (
 // ownRedis gives the play a Redis that nobody else uses. In the plain mode there is none, and nil is returned.
 func (p *play) ownRedis() *redis.Client {
 	p.t.Helper()
-	if !p.routed {
+	if p.mode != routed {
 		return nil
 	}
 	own, err := devstack.Start(p.ctx, devstack.Options{Temporal: stack.Temporal(), Namespace: stack.Namespace()})

@@ -674,6 +674,11 @@ var shapeScenarios = []scenario{
 		},
 		differs: map[string]string{"attempt of the call": "A worker that stops in order gives its calls back, and no attempt is lost. Plain, the attempt has failed."},
 	},
+	{name: "a hundred calls at once", play: fanOut(100)},
+}
+
+// The thousand need no replay without the cache, which takes its time.
+var wideScenarios = []scenario{
 	{name: "a thousand calls at once", play: fanOut(1000)},
 }
 
@@ -685,7 +690,7 @@ func TestFidelityWithoutStickyCache(t *testing.T) {
 	for _, s := range shapeScenarios {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			compare(t, s)
+			compare(t, s, routed)
 		})
 	}
 }
@@ -697,7 +702,7 @@ func TestTenThousandCallsAtOnce(t *testing.T) {
 	if !*wide {
 		t.Skip("add -wide: it takes a while under the race detector")
 	}
-	o := perform(t, scenario{play: fanOut(10_000)}, true)
+	o := perform(t, scenario{play: fanOut(10_000)}, routed)
 	require.Equal(t, "100", o.text("failed"))
 	require.Equal(t, "98980200", o.text("sum"))
 	require.Equal(t, "(nothing)", o.text("wrong result"))

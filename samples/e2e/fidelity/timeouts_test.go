@@ -69,7 +69,7 @@ var timeoutScenarios = []scenario{
 	},
 	{
 		name: "success after a time-out",
-		play: retried(workflow.ActivityOptions{StartToCloseTimeout: 200 * ms, RetryPolicy: quickly(3)},
+		play: retried(workflow.ActivityOptions{StartToCloseTimeout: time.Second, RetryPolicy: quickly(3)},
 			func(ctx context.Context, p *play, n int32) (string, error) {
 				if n == 1 {
 					return deaf(ctx, p, n)
@@ -79,7 +79,7 @@ var timeoutScenarios = []scenario{
 	},
 	{
 		name: "time-out after a failure",
-		play: retried(workflow.ActivityOptions{StartToCloseTimeout: 200 * ms, RetryPolicy: quickly(2)},
+		play: retried(workflow.ActivityOptions{StartToCloseTimeout: time.Second, RetryPolicy: quickly(2)},
 			func(ctx context.Context, p *play, n int32) (string, error) {
 				if n == 1 {
 					return "", temporal.NewApplicationError("no luck", "Luck", "detail")
@@ -89,7 +89,7 @@ var timeoutScenarios = []scenario{
 	},
 	{
 		name: "failure after a time-out",
-		play: retried(workflow.ActivityOptions{StartToCloseTimeout: 200 * ms, RetryPolicy: quickly(2)},
+		play: retried(workflow.ActivityOptions{StartToCloseTimeout: time.Second, RetryPolicy: quickly(2)},
 			func(ctx context.Context, p *play, n int32) (string, error) {
 				if n == 1 {
 					return hang(ctx, p, n)
@@ -119,11 +119,11 @@ var timeoutScenarios = []scenario{
 	},
 	{
 		name: "ScheduleToClose of a running attempt",
-		play: retried(workflow.ActivityOptions{StartToCloseTimeout: time.Minute, ScheduleToCloseTimeout: 250 * ms, RetryPolicy: quickly(3)}, hang),
+		play: retried(workflow.ActivityOptions{StartToCloseTimeout: time.Minute, ScheduleToCloseTimeout: time.Second, RetryPolicy: quickly(3)}, hang),
 	},
 	{
 		name: "ScheduleToClose of a deaf handler",
-		play: retried(workflow.ActivityOptions{ScheduleToCloseTimeout: 250 * ms, RetryPolicy: quickly(3)}, deaf),
+		play: retried(workflow.ActivityOptions{ScheduleToCloseTimeout: time.Second, RetryPolicy: quickly(3)}, deaf),
 	},
 	{
 		name: "ScheduleToClose leaves no time for another attempt after a time-out",
@@ -211,7 +211,7 @@ var timeoutScenarios = []scenario{
 	{
 		name: "workflow times out with an open call",
 		play: func(p *play) {
-			p.startOptions.WorkflowRunTimeout = time.Second
+			p.startOptions.WorkflowRunTimeout = 3 * time.Second
 			p.activity("Act", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 			p.workflow(func(ctx workflow.Context, _ *notes) error {
 				return workflow.ExecuteActivity(withOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 5 * time.Second}), "Act").Get(ctx, nil)

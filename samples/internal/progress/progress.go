@@ -1,4 +1,5 @@
-package main
+// Package progress shows how far a sample is while it runs.
+package progress
 
 import (
 	"fmt"
@@ -10,17 +11,17 @@ import (
 	"golang.org/x/term"
 )
 
-// progress shows how far a run is: a bar on a terminal, a line every two seconds elsewhere. One goroutine draws it,
-// from newProgress until finish.
-type progress struct {
+// Progress shows how far a run is: a bar on a terminal, a line every two seconds elsewhere. One goroutine draws it,
+// from Start until Finish.
+type Progress struct {
 	done atomic.Int64
 	end  chan struct{}
 	gone chan struct{}
 }
 
-// newProgress starts to show label's way to total steps on out. A total of 0 means that nobody knows it.
-func newProgress(out *os.File, label string, total int) *progress {
-	p := &progress{end: make(chan struct{}), gone: make(chan struct{})}
+// Start shows label's way to total steps on out. A total of 0 means that nobody knows it.
+func Start(out *os.File, label string, total int) *Progress {
+	p := &Progress{end: make(chan struct{}), gone: make(chan struct{})}
 	draw, every := lines(out, label, total), 2*time.Second
 	if term.IsTerminal(int(out.Fd())) {
 		draw, every = bar(out, label, total), 100*time.Millisecond
@@ -29,16 +30,16 @@ func newProgress(out *os.File, label string, total int) *progress {
 	return p
 }
 
-// add counts steps that are done. It is safe for concurrent use.
-func (p *progress) add(steps int) { p.done.Add(int64(steps)) }
+// Add counts steps that are done. It is safe for concurrent use.
+func (p *Progress) Add(steps int) { p.done.Add(int64(steps)) }
 
-// finish draws the last state and returns once nothing is drawn any more.
-func (p *progress) finish() {
+// Finish draws the last state and returns once nothing is drawn any more.
+func (p *Progress) Finish() {
 	close(p.end)
 	<-p.gone
 }
 
-func (p *progress) run(draw func(done int64, last bool), every time.Duration) {
+func (p *Progress) run(draw func(done int64, last bool), every time.Duration) {
 	defer close(p.gone)
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()

@@ -1,4 +1,5 @@
-package main
+// Package versions names what a sample ran on, for its report.
+package versions
 
 import (
 	"context"
@@ -20,8 +21,9 @@ var reportedModules = []string{
 	"github.com/redis/go-redis/v9",
 }
 
-// versions says what a run ran on. What cannot be found out is left out: it must not fail a run that succeeded.
-func versions(ctx context.Context, c client.Client, stack *devstack.Stack) map[string]string {
+// Of says what a run ran on: this program's Go and modules, and the servers'. What cannot be found out is left out: it
+// must not fail a run that succeeded.
+func Of(ctx context.Context, c client.Client, stack *devstack.Stack) map[string]string {
 	found := map[string]string{"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
 	if build, ok := debug.ReadBuildInfo(); ok {
 		modules := make(map[string]string)
