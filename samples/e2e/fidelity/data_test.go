@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
@@ -217,11 +218,11 @@ var dataScenarios = []scenario{
 	{
 		name: "an argument over the limit",
 		play: func(p *play) {
-			small := false
+			var small atomic.Bool
 			p.activity("Act", func(_ context.Context, s string) (int, error) { return len(s), nil })
 			p.workflow(func(ctx workflow.Context, see *notes) error {
 				size := 3 << 20
-				if small { // the fix, deployed
+				if small.Load() { // the fix, deployed
 					size = 10
 				}
 				return noteResult[int](ctx, see, "call", workflow.ExecuteActivity(attempts(ctx, 1), "Act", strings.Repeat("x", size)))
@@ -238,7 +239,7 @@ var dataScenarios = []scenario{
 				return false
 			})
 			p.stopWorker()
-			small = true
+			small.Store(true)
 			p.startWorker()
 		},
 	},

@@ -2,6 +2,7 @@ package fidelity
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -99,15 +100,13 @@ var infoScenarios = []scenario{
 	{
 		name: "info of attempts",
 		play: func(p *play) {
-			var first time.Time
+			var first atomic.Pointer[time.Time]
 			p.activity("Act", func(ctx context.Context) error {
 				info := activity.GetInfo(ctx)
 				p.seen.note("attempt", info.Attempt)
-				if info.Attempt == 1 {
-					first = info.ScheduledTime
-				}
+				first.CompareAndSwap(nil, &info.ScheduledTime)
 				// An attempt's own time counts from the first one's schedule.
-				p.seen.note("scheduled as the first", info.ScheduledTime.Sub(first).Abs() < 5*time.Millisecond)
+				p.seen.note("scheduled as the first", info.ScheduledTime.Sub(*first.Load()).Abs() < 5*time.Millisecond)
 				if info.Attempt < 3 {
 					return temporal.NewApplicationError("not yet", "NotYet")
 				}
