@@ -323,6 +323,16 @@ func TestWithoutRedisTasksRunInPlace(t *testing.T) {
 	}, 20*time.Second, 10*time.Millisecond)
 }
 
+// While the breaker is open nobody waits for Redis.
+func TestAnOpenBreakerKeepsTasksInPlace(t *testing.T) {
+	s := newDivertingSite(t, client.Options{})
+	s.start(t, worker.Options{}, noContext)
+	s.plugin.rt.breaker.report(false)
+	s.frontend.tasks <- taskOf(t, "noContext", "x")
+	completed(t, s.frontend.answer(t))
+	require.Zero(t, s.diverted(t))
+}
+
 // enqueues are those of activity tasks on their way to Redis: nothing else carries a
 // token there.
 type enqueues struct {
