@@ -5,16 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
-	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
-	failurepb "go.temporal.io/api/failure/v1"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 )
@@ -33,14 +29,6 @@ func failing(err func() error, nonRetryable ...string) func(p *play) {
 			ctx = withOptions(ctx, workflow.ActivityOptions{RetryPolicy: policy})
 			return noteResult[string](ctx, see, "call", workflow.ExecuteActivity(ctx, "Act"))
 		})
-	}
-}
-
-// failingWith is failing with another client.
-func failingWith(change func(o *client.Options), err func() error) func(p *play) {
-	return func(p *play) {
-		change(&p.clientOptions)
-		failing(err)(p)
 	}
 }
 
@@ -262,39 +250,6 @@ var errorScenarios = []scenario{
 		},
 	},
 	{
-		name: "encoded failure attributes",
-		play: failingWith(func(o *client.Options) {
-			o.FailureConverter = temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{EncodeCommonAttributes: true})
-		}, func() error {
-			return temporal.NewApplicationErrorWithCause("outer secret", "Outer", errors.New("inner secret"), "detail")
-		}),
-	},
-	{
-		name: "encoded failure attributes of a panic",
-		play: failingWith(func(o *client.Options) {
-			o.FailureConverter = temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{EncodeCommonAttributes: true})
-		}, func() error { panic("a secret") }),
-	},
-	{
-		name: "encoded failure attributes behind a codec",
-		play: failingWith(func(o *client.Options) {
-			o.DataConverter = converter.NewCodecDataConverter(converter.GetDefaultDataConverter(), rot13{})
-			o.FailureConverter = temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{
-				DataConverter: o.DataConverter, EncodeCommonAttributes: true,
-			})
-		}, func() error { return temporal.NewApplicationError("secret", "Secret", "detail") }),
-	},
-	{
-		name: "custom failure converter",
-		play: failingWith(func(o *client.Options) { o.FailureConverter = wordFailures{temporal.GetDefaultFailureConverter()} },
-			func() error { return &wordError{"palabra"} }),
-	},
-	{
-		name: "custom failure converter and a panic",
-		play: failingWith(func(o *client.Options) { o.FailureConverter = wordFailures{temporal.GetDefaultFailureConverter()} },
-			func() error { panic("out of words") }),
-	},
-	{
 		name: "result that is pending",
 		play: func(p *play) {
 			p.activity("Act", func(ctx context.Context) (string, error) {
@@ -344,19 +299,6 @@ var errorScenarios = []scenario{
 			})
 		},
 		differs: map[string]string{"ID": "Activity IDs that nobody gave count a run's routed calls. Plain, they count everything that the SDK numbers."},
-	},
-	{
-		name: "context propagator that cannot read the header",
-		play: func(p *play) {
-			p.clientOptions.ContextPropagators = []workflow.ContextPropagator{unreadable{}}
-			p.activity("Act", func(context.Context) error { return nil })
-			p.workflow(func(ctx workflow.Context, see *notes) error {
-				ctx = withOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 200 * ms, RetryPolicy: quickly(2)})
-				_ = noteResult[any](ctx, see, "call", workflow.ExecuteActivity(ctx, "Act"))
-				return nil
-			})
-		},
-		differs: map[string]string{"call": "A context propagator that fails before a handler fails the attempt at once. Plain, the attempt hangs until its StartToClose time-out."},
 	},
 	{
 		name: "failure of the activity error itself",
@@ -410,71 +352,7 @@ func firstWords(err error) string {
 	return err.Error()[:min(20, len(err.Error()))]
 }
 
-// unreadable is a propagator that no handler gets past. Local activities do: the dispatch is one.
-type unreadable struct{}
-
-func (unreadable) Inject(context.Context, workflow.HeaderWriter) error              { return nil }
-func (unreadable) InjectFromWorkflow(workflow.Context, workflow.HeaderWriter) error { return nil }
-func (unreadable) Extract(ctx context.Context, _ workflow.HeaderReader) (context.Context, error) {
-	if activity.IsActivity(ctx) && !activity.GetInfo(ctx).IsLocalActivity {
-		return nil, errors.New("no tenant in the header")
-	}
-	return ctx, nil
-}
-
-func (unreadable) ExtractToWorkflow(ctx workflow.Context, _ workflow.HeaderReader) (workflow.Context, error) {
-	return ctx, nil
-}
-
 // wordError is an error of a user.
 type wordError struct{ Word string }
 
 func (e *wordError) Error() string { return "unknown word " + e.Word }
-
-// wordFailures is a failure converter of a user that keeps one type of error across the border.
-type wordFailures struct{ converter.FailureConverter }
-
-func (c wordFailures) ErrorToFailure(err error) *failurepb.Failure {
-	var word *wordError
-	if !errors.As(err, &word) {
-		f := c.FailureConverter.ErrorToFailure(err)
-		if _, ok := errors.AsType[*temporal.PanicError](err); ok {
-			f.Message = "hidden"
-		}
-		return f
-	}
-	return &failurepb.Failure{
-		Message: word.Word, Source: "words",
-		FailureInfo: &failurepb.Failure_ApplicationFailureInfo{ApplicationFailureInfo: &failurepb.ApplicationFailureInfo{Type: "Word"}},
-	}
-}
-
-func (c wordFailures) FailureToError(f *failurepb.Failure) error {
-	if f.GetApplicationFailureInfo().GetType() == "Word" {
-		return &wordError{f.GetMessage()}
-	}
-	return c.FailureConverter.FailureToError(f)
-}
-
-// rot13 is a codec that anybody can break, and nobody overlooks.
-type rot13 struct{}
-
-func (rot13) Encode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error) {
-	return rotated(payloads, 13), nil
-}
-
-func (rot13) Decode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error) {
-	return rotated(payloads, 256-13), nil
-}
-
-func rotated(payloads []*commonpb.Payload, by byte) []*commonpb.Payload {
-	out := make([]*commonpb.Payload, len(payloads))
-	for i, p := range payloads {
-		data := slices.Clone(p.GetData())
-		for k := range data {
-			data[k] += by
-		}
-		out[i] = &commonpb.Payload{Metadata: p.GetMetadata(), Data: data}
-	}
-	return out
-}

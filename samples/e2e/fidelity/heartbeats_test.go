@@ -1,16 +1,15 @@
 package fidelity
 
 import (
-	"testing"
-
 	"context"
 	"errors"
 	"fmt"
+	"testing"
+	"time"
+
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"time"
-
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/redis/go-redis/v9"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
@@ -23,8 +21,6 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
-	slipactivity "github.com/slipstream-go/slipstream/activity"
-	"github.com/slipstream-go/slipstream/batchqueue"
 	"github.com/slipstream-go/slipstream/plugin"
 )
 
@@ -253,78 +249,6 @@ func (p *play) outcome() outcome {
 		o.add(n.key, p.normalise(n.value))
 	}
 	return o
-}
-
-// await waits for a condition.
-func (p *play) await(what string, condition func() bool) {
-	p.t.Helper()
-	require.Eventually(p.t, condition, patience, 2*time.Millisecond, "waiting for %s", what)
-}
-
-// awaitOpen waits until history says that a call is open.
-func (p *play) awaitOpen() {
-	p.t.Helper()
-	p.await("an open call in history", func() bool {
-		scheduled, markers := p.countEvents()
-		return scheduled > 0 || markers > 0
-	})
-}
-
-// awaitBackoff waits until the only call of the workflow is between two attempts, as far as the server or the queue can
-// tell.
-func (p *play) awaitBackoff() {
-	p.t.Helper()
-	if p.mode == routed {
-		p.await("the queue to delay the task", func() bool { return p.delayed() > 0 })
-		return
-	}
-	p.await("the server to delay the activity", func() bool {
-		d, err := p.c.DescribeWorkflowExecution(p.ctx, p.workflowID, "")
-		return assert.NoError(p.t, err) && len(d.GetPendingActivities()) == 1 &&
-			d.GetPendingActivities()[0].GetState() == enumspb.PENDING_ACTIVITY_STATE_SCHEDULED && d.GetPendingActivities()[0].GetAttempt() == 2
-	})
-}
-
-// delayed is how many tasks of the play's pool wait for their next attempt.
-func (p *play) delayed() int64 {
-	p.t.Helper()
-	o, err := redis.ParseURL(stack.RedisURL())
-	require.NoError(p.t, err)
-	rdb := redis.NewClient(o)
-	defer rdb.Close()
-	queue, err := batchqueue.New(rdb, batchqueue.Options{Namespace: stack.Namespace()})
-	require.NoError(p.t, err)
-	stats, err := queue.Stats(p.ctx, slipactivity.PoolName(p.taskQueue, "", ""))
-	require.NoError(p.t, err)
-	return stats.Delayed
-}
-
-// receive waits for a channel that somebody sends to or closes.
-func (p *play) receive(what string, c <-chan struct{}) {
-	p.t.Helper()
-	select {
-	case <-c:
-	case <-p.ctx.Done():
-		require.FailNow(p.t, "waited in vain for "+what)
-	}
-}
-
-// signal sends a signal to the workflow.
-func (p *play) signal(name string, arg any) {
-	p.t.Helper()
-	require.NoError(p.t, p.c.SignalWorkflow(p.ctx, p.workflowID, "", name, arg))
-}
-
-// cancel requests the cancellation of the workflow.
-func (p *play) cancel() {
-	p.t.Helper()
-	require.NoError(p.t, p.c.CancelWorkflow(p.ctx, p.workflowID, ""))
-}
-
-// terminate ends the workflow by force.
-func (p *play) terminate() {
-	p.t.Helper()
-	require.NoError(p.t, p.c.TerminateWorkflow(p.ctx, p.workflowID, "", "the scenario is over"))
 }
 
 // history is that of the workflow's current run as it stands now, or of another workflow's.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/worker"
 )
 
 // scenario is one thing that a routed step must do as a plain activity does it.
@@ -29,6 +30,7 @@ var groups = []struct {
 	scenarios []scenario
 }{
 	{"errors", errorScenarios},
+	{"converters", converterScenarios},
 	{"retries", retryScenarios},
 	{"timeouts", timeoutScenarios},
 	{"information", infoScenarios},
@@ -41,13 +43,17 @@ var groups = []struct {
 	{"encryption", encryptionScenarios},
 	{"heartbeats", heartbeatScenarios},
 	{"cancellations", cancelScenarios},
-	{"shapes", shapeScenarios},
+	{"closings", closingScenarios},
+	{"waiting", waitingScenarios},
+	{"messages", messageScenarios},
+	{"runs", runScenarios},
 	{"wide", wideScenarios},
 }
 
 func TestFidelity(t *testing.T) {
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {
+			t.Parallel()
 			for _, s := range g.scenarios {
 				t.Run(s.name, func(t *testing.T) {
 					t.Parallel()
@@ -58,10 +64,23 @@ func TestFidelity(t *testing.T) {
 	}
 }
 
+// Without the sticky cache every workflow task replays the run from its start. The cache is the process's, so that
+// this is a test of its own, after TestFidelity's workers have stopped.
+func TestFidelityWithoutStickyCache(t *testing.T) {
+	worker.SetStickyWorkflowCacheSize(0)
+	t.Cleanup(func() { worker.SetStickyWorkflowCacheSize(10_000) }) // the SDK's default
+	for _, s := range slices.Concat(waitingScenarios, messageScenarios, runScenarios) {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			compare(t, s, routed)
+		})
+	}
+}
+
 // Calls that the plugin sends back, here for want of a Redis, are plain activities again. Nothing may tell them from
 // those of a worker without the plugin; what is declared to differ may be the same here.
 func TestFidelityWithoutRedis(t *testing.T) {
-	for _, s := range slices.Concat(cancelScenarios, shapeScenarios) {
+	for _, s := range slices.Concat(cancelScenarios, closingScenarios, waitingScenarios, messageScenarios, runScenarios) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			compare(t, s, withoutRedis)

@@ -10,19 +10,6 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// hang notes why its context ends, and returns that error.
-func hang(ctx context.Context, p *play, _ int32) (string, error) {
-	<-ctx.Done()
-	p.seen.note("context", cause(ctx))
-	return "", ctx.Err()
-}
-
-// deaf returns an attempt that ignores its context until the play is over.
-func deaf(_ context.Context, p *play, _ int32) (string, error) {
-	<-p.over
-	return "too late", nil
-}
-
 // policy is quickly with error types that are not retried.
 func policy(n int32, nonRetryable ...string) *temporal.RetryPolicy {
 	p := quickly(n)
