@@ -55,7 +55,7 @@ var outcomes = []struct {
 	{
 		name:    "cancelled",
 		cancel:  true,
-		options: workflow.ActivityOptions{HeartbeatTimeout: time.Second, WaitForCancellation: true, RetryPolicy: quickly(1)},
+		options: workflow.ActivityOptions{HeartbeatTimeout: patience, WaitForCancellation: true, RetryPolicy: quickly(1)},
 		handler: func(ctx context.Context) (string, error) {
 			for ctx.Err() == nil {
 				activity.RecordHeartbeat(ctx)
