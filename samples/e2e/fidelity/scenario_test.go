@@ -38,6 +38,7 @@ var groups = []struct {
 	{"interceptors", interceptorScenarios},
 	{"context", contextScenarios},
 	{"tracing", tracingScenarios},
+	{"registration", registrationScenarios},
 	{"encryption", encryptionScenarios},
 	{"heartbeats", heartbeatScenarios},
 	{"cancellations", cancelScenarios},

@@ -193,6 +193,6 @@ var telemetryOfHandlers = []scenario{
 			}
 			p.seen.note("host activity", seen)
 		},
-		differs: map[string]string{"host activity": "Each worker runs one activity of the type slipstream.host when it starts. The SDK's metrics count it; the server never hears of it."},
+		differs: map[string]string{"host activity": hostReason},
 	},
 }
