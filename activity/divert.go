@@ -113,7 +113,7 @@ type unclaimed struct {
 
 // claimedWithin is the time after which a diverted task counts as claimed, if not here
 // then by another worker.
-const claimedWithin = 100 * time.Millisecond
+const claimedWithin = 300 * time.Millisecond
 
 // add reports whether there is a permit for one more, if free permits are not taken.
 func (u *unclaimed) add(run string, free int) bool {

@@ -16,6 +16,9 @@
 // the tasks of the worker's pools (one batchqueue.Executor per pool), runs their handlers
 // as the SDK runs activities, and signals their outcomes back.
 //
+// Marked activities that arrive as ordinary activity tasks are diverted into the queue
+// where a worker has room for them, and answered by their tokens; see divert.go.
+//
 // A Queue runs marked activities without a workflow, and tells a workflow of their
 // outcomes if it is asked to. It is what users may want from here; plugin.Plugin.Queue
 // returns it.

@@ -129,7 +129,7 @@ func buildOf(p *taskqueuepb.PollerInfo) string {
 		return o.GetDeploymentName() + "." + o.GetBuildId()
 	}
 	if c := p.GetWorkerVersionCapabilities(); c.GetUseVersioning() { //nolint:staticcheck // deprecated, but workers send it
-		return c.GetBuildId() //nolint:staticcheck // same
+		return c.GetBuildId()
 	}
 	return ""
 }

@@ -44,6 +44,8 @@ var (
 
 // Task is an activity to run. At least one of StartToCloseTimeout and
 // ScheduleToCloseTimeout is required; the rest has the defaults of client.ExecuteActivity.
+// So without ScheduleToCloseTimeout and RetryPolicy.MaximumAttempts a task that only ever
+// fails is retried until it is canceled.
 type Task struct {
 	// Activity is the activity's function or its registered name. It must be marked.
 	Activity any
@@ -79,7 +81,8 @@ type BatchOptions struct {
 // OnComplete is a workflow that is told how the tasks of a batch ended. It gets signals whose
 // one argument is a []workflow.Completion, up to 2,000 or 512 KiB of outcomes in each, in the
 // order in which the tasks end. The values are encoded for that workflow: by the data
-// converter of the client, under the workflow's serialization context.
+// converter of the client, under the workflow's serialization context. A result has at most
+// three quarters of plugin.Options.MaxPayloadBytes, because it may travel in base64.
 //
 // A workflow that is not found gets nothing: tasks that did not start never will, and the
 // batch is parked for 15 minutes, in which enqueuing it again with the same ID revives it.

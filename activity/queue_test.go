@@ -273,11 +273,24 @@ func TestTheSameIDAddsNothing(t *testing.T) {
 	require.NotEqual(t, other.ID, another.ID)
 }
 
-// breaking fails pipelines from the nth on, after Redis has seen them or before.
+// breaking fails pipelines of scripts, from one on up to another (0: for ever), after Redis
+// has seen them or before.
 type breaking struct {
-	from, seen int
-	before     bool
-	err        error
+	from, upTo, seen int
+	before           bool
+	err              error
+}
+
+// through lets the queue's scripts pass by b.
+func (c *counter) through(t *testing.T, b *breaking) {
+	t.Helper()
+	rdb := redis.NewClient(&redis.Options{Addr: c.redis.Addr(), MaxRetries: -1})
+	t.Cleanup(func() { _ = rdb.Close() })
+	rdb.AddHook(b)
+	var err error
+	c.rt.queue, err = batchqueue.New(rdb, batchqueue.Options{Namespace: "namespace"})
+	require.NoError(t, err)
+	c.rt.announced = newAnnouncements(c.rt.queue)
 }
 
 func (*breaking) DialHook(next redis.DialHook) redis.DialHook          { return next }
@@ -287,7 +300,7 @@ func (b *breaking) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 		if cmds[0].Name() == "evalsha" {
 			b.seen++
 		}
-		fails := b.err != nil && b.seen >= b.from
+		fails := b.err != nil && b.seen >= b.from && (b.upTo == 0 || b.seen <= b.upTo)
 		if !fails || !b.before {
 			if err := next(ctx, cmds); !fails {
 				return err
@@ -317,13 +330,7 @@ func TestUnsureIsMendedByTheSameBatch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCounter(t, client.Options{})
-			rdb := redis.NewClient(&redis.Options{Addr: c.redis.Addr(), MaxRetries: -1})
-			t.Cleanup(func() { _ = rdb.Close() })
-			rdb.AddHook(b)
-			var err error
-			c.rt.queue, err = batchqueue.New(rdb, batchqueue.Options{Namespace: "namespace"})
-			require.NoError(t, err)
-			c.rt.announced = newAnnouncements(c.rt.queue)
+			c.through(t, b)
 			c.rt.o.MaxPayloadBytes = 4 << 20
 			tasks := make([]Task, 6) // of two pipelines
 			for i := range tasks {
@@ -351,6 +358,19 @@ func TestUnsureIsMendedByTheSameBatch(t *testing.T) {
 			require.EqualValues(t, len(tasks), stats.Enqueued)
 		})
 	}
+}
+
+// One answer that is lost is asked for again, and nobody hears of it.
+func TestALostAnswerIsAskedForAgain(t *testing.T) {
+	b := &breaking{from: 1, upTo: 1, err: errors.New("connection reset")}
+	c := newCounter(t, client.Options{})
+	c.through(t, b)
+	_, err := c.EnqueueBatch(t.Context(), options("b"), []Task{taskA(1), taskA(2)})
+	require.NoError(t, err)
+	require.Equal(t, 2, b.seen)
+	stats, err := c.Stats(t.Context(), Pool{TaskQueue: testQueue})
+	require.NoError(t, err)
+	require.EqualValues(t, 2, stats.Enqueued)
 }
 
 func TestEnqueueWithoutRedis(t *testing.T) {
@@ -405,6 +425,45 @@ func TestStatusAndCancel(t *testing.T) {
 	}
 	_, err = c.Stats(t.Context(), Pool{})
 	require.ErrorIs(t, err, batchqueue.ErrInvalid)
+}
+
+// A batch that is over is known for its retention, then nothing of it is left.
+func TestABatchIsKnownForItsRetention(t *testing.T) {
+	for name, retention := range map[string]time.Duration{"default": 0, "an hour": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			c := newCounter(t, client.Options{})
+			o := options("b")
+			o.Retention = retention
+			h, err := c.EnqueueBatch(t.Context(), o, []Task{taskA(1), taskA(2)})
+			require.NoError(t, err)
+			e, err := c.queue.NewExecutor(batchqueue.ExecutorOptions{
+				Pool: testQueue, Types: []string{"A"}, DrainTimeout: time.Second,
+				Handler: func(_ context.Context, d *batchqueue.Delivery) batchqueue.Result { return completing(d) },
+				Deliver: func(ctx context.Context, b *batchqueue.Batch) error { return c.w.deliver(ctx, &host{}, b) },
+			})
+			require.NoError(t, err)
+			require.NoError(t, e.Start(t.Context()))
+			require.Eventually(t, func() bool {
+				tasks, err := c.Status(t.Context(), h)
+				return err == nil && tasks[0].State == batchqueue.StateAcknowledged && tasks[1].State == batchqueue.StateAcknowledged
+			}, 10*time.Second, 5*time.Millisecond)
+			require.NoError(t, e.Stop(t.Context()))
+
+			if retention == 0 {
+				retention = defaultBatchRetention
+			}
+			c.redis.FastForward(retention - time.Minute)
+			tasks, err := c.Status(t.Context(), h)
+			require.NoError(t, err)
+			require.Equal(t, workflow.OutcomeCompleted, tasks[0].Outcome)
+			c.redis.FastForward(2 * time.Minute)
+			_, err = c.Status(t.Context(), h)
+			require.ErrorIs(t, err, batchqueue.ErrNotFound)
+			for _, key := range c.redis.Keys() {
+				require.NotContains(t, key, h.run())
+			}
+		})
+	}
 }
 
 func TestAQueueWithoutRuntime(t *testing.T) {

@@ -152,15 +152,17 @@ func (b *Budget) look() {
 // that overdue claims still speak for.
 func (b *Budget) free() int { return b.limit - b.claimed - b.guests }
 
-// idlePermits is how many permits nobody has or is known to want. A claim under way speaks for
-// permits, but mostly it finds nothing.
+// idlePermits is how many permits nobody has or is known to want. A claim under way speaks
+// for permits, but mostly it finds nothing; one that takes long may have found something.
 func (b *Budget) idlePermits() int {
 	if b.left > 0 || b.alone.running {
 		return 0
 	}
 	n := b.free() - len(b.waiting)
 	for _, g := range b.underWay {
-		n += g.count
+		if time.Since(g.since) < claimPatience {
+			n += g.count
+		}
 	}
 	return max(0, n)
 }

@@ -537,7 +537,11 @@ var conformance = []struct {
 		require.Equal(b, []AnswerState{AnswerQueued}, states(b.ask(task(1)).Answers))
 		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
 		due := b.q.keys.slot(b.pool, 0) + suffixDue
-		require.NoError(b, b.q.rdb.ZAdd(b.ctx, due, redis.Z{Member: "p" + encodeRun(run)}).Err())
+		members, err := b.q.rdb.ZRange(b.ctx, due, 0, -1).Result()
+		require.NoError(b, err)
+		for _, member := range members { // the run, and each of its tasks
+			require.NoError(b, b.q.rdb.ZAdd(b.ctx, due, redis.Z{Member: member}).Err())
+		}
 		b.due()
 		require.Zero(b, b.stats().Delayed)
 		keys, err := b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"*"+encodeRun(run)+"*").Result()
@@ -695,6 +699,24 @@ var conformance = []struct {
 		none, err := b.q.Runs(b.ctx, "no such pool")
 		require.NoError(b, err)
 		require.Empty(b, none)
+	}},
+	{"runs are listed page by page", func(b *bench) {
+		want := make([]string, runsPage+200)
+		for i := range want {
+			want[i] = fmt.Sprint("run", i)
+			b.enqueueWave(Wave{Run: want[i], Tasks: []Task{task(1)}})
+		}
+		runs, err := b.q.Runs(b.ctx, b.pool)
+		require.NoError(b, err)
+		require.ElementsMatch(b, want, runs, "waiting")
+		var later []settlement
+		for _, d := range b.claim(len(want)) {
+			later = append(later, again(d, time.Hour))
+		}
+		b.settle(later...)
+		runs, err = b.q.Runs(b.ctx, b.pool)
+		require.NoError(b, err)
+		require.ElementsMatch(b, want, runs, "delayed")
 	}},
 	{"batches count what delivery adds to outcomes", func(b *bench) {
 		b.enqueueWave(Wave{Tasks: []Task{task(1), task(2), task(3)}, OutcomeOverhead: batchBytes/2 - 100})

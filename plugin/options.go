@@ -32,8 +32,9 @@ type Options struct {
 	// Marks are the activities to accelerate. A run keeps to the marks that were in force
 	// at its first activity call.
 	Marks []Mark
-	// Disabled stops routing for new runs; runs that were routed go on. Roll a new plugin
-	// out disabled to all workers of a task queue, then enable it.
+	// Disabled stops routing for new runs, and diverts no activity tasks; runs that were
+	// routed go on. Roll a new plugin out disabled to all workers of a task queue, then
+	// enable it.
 	Disabled bool
 
 	// ActivityTasksInPlace leaves marked activities that arrive as ordinary activity tasks,

@@ -61,7 +61,8 @@ type Completion struct {
 // Get decodes the result into valuePtr, which may be nil, or returns the error that
 // workflow.ExecuteActivity would have given: a *temporal.ActivityError around a
 // *temporal.ApplicationError, *temporal.TimeoutError or *temporal.CanceledError. It does not
-// block. ctx must be of the coroutine that calls. Safe to repeat.
+// block. ctx must be of the coroutine that calls; as with a future, that is none of a query
+// handler. Safe to repeat.
 func (c *Completion) Get(ctx sdkworkflow.Context, valuePtr any) error {
 	if c.outcome.Kind == wire.KindCompleted {
 		return decodeAll(ctx, c.outcome.Payloads, valuePtr)

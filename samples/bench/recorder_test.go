@@ -37,11 +37,11 @@ func TestRecorderFindsWhatDidNotRunOnce(t *testing.T) {
 func TestRecorderMeasures(t *testing.T) {
 	r := newRecorder(4, func() {})
 	// Tasks 0 to 2 overlap, task 3 begins when all have ended.
-	for i, span := range [][2]time.Duration{{0, 2}, {1, 3}, {1, 4}, {5, 10}} {
+	for i, span := range [][2]int64{{0, 2}, {1, 3}, {1, 4}, {5, 10}} {
 		task := &r.tasks[i]
 		task.starts.Store(1)
-		task.started.Store(int64(span[0] * time.Second))
-		task.ended.Store(int64(span[1] * time.Second))
+		task.started.Store(span[0] * int64(time.Second))
+		task.ended.Store(span[1] * int64(time.Second))
 		task.waited.Store(int64(time.Duration(i) * time.Millisecond))
 	}
 	r.retried()

@@ -128,6 +128,10 @@ func cancelBetweenAttempts(waitForCancellation bool, o workflow.ActivityOptions)
 	}
 }
 
+// endsLater: the SDK has no way to hear of a context's end but in a coroutine.
+const endsLater = "A call that does not wait for its cancellation ends when the workflow next yields. " +
+	"Plain, it has ended when cancel returns, and a Selector takes it rather than the end of its context."
+
 var cancelScenarios = []scenario{
 	{
 		name: "context canceled before the call", sendsNothing: true,
@@ -175,7 +179,15 @@ var cancelScenarios = []scenario{
 				return nil
 			})
 		},
-		differs: map[string]string{"ready before the workflow yields": "A call that does not wait for its cancellation ends when the workflow next yields. Plain, it has ended when cancel returns."},
+		differs: map[string]string{"ready before the workflow yields": endsLater},
+	},
+	{
+		name: "selector on a call and the end of its context", play: selectCanceled(false),
+		differs: map[string]string{"selected": endsLater, "ready": endsLater},
+	},
+	{
+		name: "selector on the end of a context and a call", play: selectCanceled(true),
+		differs: map[string]string{"selected": endsLater, "ready": endsLater},
 	},
 	{
 		name: "who canceled a call that never started", sendsNothing: true,
@@ -461,6 +473,31 @@ var cancelScenarios = []scenario{
 			p.signal("cancel", nil)
 		},
 	},
+}
+
+// selectCanceled plays a workflow that is canceled while it waits for a call and for the end of its context.
+func selectCanceled(contextFirst bool) func(p *play) {
+	return func(p *play) {
+		p.activity("Act", func(context.Context) error { <-p.over; return nil })
+		p.workflow(func(ctx workflow.Context, see *notes) error {
+			call := workflow.ExecuteActivity(attempts(ctx, 1), "Act")
+			selector := workflow.NewSelector(ctx)
+			onEnd := func(workflow.ReceiveChannel, bool) { see.note("selected", "the context's end") }
+			if contextFirst {
+				selector.AddReceive(ctx.Done(), onEnd)
+			}
+			selector.AddFuture(call, func(workflow.Future) { see.note("selected", "the call") })
+			if !contextFirst {
+				selector.AddReceive(ctx.Done(), onEnd)
+			}
+			selector.Select(ctx)
+			see.note("ready", call.IsReady())
+			return noteResult[any](ctx, see, "call", call)
+		})
+		p.start()
+		p.awaitOpen()
+		p.cancel()
+	}
 }
 
 // parentEnds plays a child with an open call whose parent ends.

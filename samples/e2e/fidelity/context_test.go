@@ -58,7 +58,7 @@ var contextScenarios = []scenario{
 }
 
 // picky propagates no values but fails for one.
-type picky struct{ tenant }
+type picky struct{}
 
 func (picky) Inject(context.Context, workflow.HeaderWriter) error { return nil }
 

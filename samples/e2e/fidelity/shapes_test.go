@@ -674,11 +674,11 @@ var shapeScenarios = []scenario{
 		},
 		differs: map[string]string{"attempt of the call": "A worker that stops in order gives its calls back, and no attempt is lost. Plain, the attempt has failed."},
 	},
-	{name: "a hundred calls at once", play: fanOut(100)},
 }
 
-// The thousand need no replay without the cache, which takes its time.
+// Not for the test without the sticky cache, where a server under load takes minutes for them.
 var wideScenarios = []scenario{
+	{name: "a hundred calls at once", play: fanOut(100)},
 	{name: "a thousand calls at once", play: fanOut(1000)},
 }
 
