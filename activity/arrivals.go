@@ -6,6 +6,8 @@ import (
 	"weak"
 
 	"go.temporal.io/api/workflowservice/v1"
+
+	"github.com/slipstream-go/slipstream/workflow"
 )
 
 // An activity interceptor sees arguments that the SDK has decoded, and no heartbeat
@@ -53,8 +55,19 @@ func (a *arrivals) take(token []byte) *activityTask {
 // noteArrivals keeps hold of tasks that some runtime of the process may divert.
 func noteArrivals(namespace string, tasks ...*activityTask) {
 	for _, t := range tasks {
-		if len(t.GetTaskToken()) > 0 && runtimes.divert(namespace, t.GetActivityType().GetName()) {
+		if len(t.GetTaskToken()) > 0 && !sentBack(t) && runtimes.divert(namespace, t.GetActivityType().GetName()) {
 			arrived.note(t)
 		}
 	}
+}
+
+// sentBack tells whether the router has sent the task back: it must run in place (protocol
+// R4). Nobody else shall see how it said so, so it takes that out of the header.
+func sentBack(t *activityTask) bool {
+	fields := t.GetHeader().GetFields()
+	if string(fields[workflow.PlainHeader].GetData()) != workflow.PlainHeaderValue {
+		return false
+	}
+	delete(fields, workflow.PlainHeader)
+	return true
 }

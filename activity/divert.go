@@ -18,7 +18,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
-	"github.com/slipstream-go/slipstream/workflow"
 )
 
 // A marked activity may arrive as an ordinary activity task: of a workflow that is not
@@ -147,8 +146,7 @@ func (w *Worker) divertedTo(info sdkactivity.Info, t *activityTask) (string, *ba
 	case !w.rt.o.Divert, !marked,
 		info.TaskQueue != w.taskQueue,                  // a session's own
 		t.GetWorkflowExecution().GetWorkflowId() == "", // a standalone activity
-		!proto.Equal(t.GetPriority(), &commonpb.Priority{}) && t.GetPriority() != nil,
-		string(t.GetHeader().GetFields()[workflow.PlainHeader].GetData()) == workflow.PlainHeaderValue:
+		!proto.Equal(t.GetPriority(), &commonpb.Priority{}) && t.GetPriority() != nil:
 		return "", nil
 	}
 	select {

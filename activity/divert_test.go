@@ -70,6 +70,15 @@ func newDivertingSite(t *testing.T, o client.Options) *site {
 	return s
 }
 
+// awaitRoom waits until the worker has a permit that no claim speaks for: only then does
+// it divert.
+func (s *site) awaitRoom(t *testing.T, activityType string) {
+	t.Helper()
+	w := s.onlyWorker()
+	<-w.announced
+	require.Eventually(t, func() bool { return w.executors[PoolName("queue", "", "")].Free(activityType) > 0 }, 10*time.Second, time.Millisecond)
+}
+
 // onlyWorker is the site's worker.
 func (s *site) onlyWorker() *Worker {
 	s.plugin.rt.mu.Lock()

@@ -3,7 +3,6 @@ package fidelity
 import (
 	"context"
 	"errors"
-	"time"
 
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
@@ -42,19 +41,6 @@ var contextScenarios = []scenario{
 				return nil
 			})
 		},
-	},
-	{
-		name: "a propagator that has nothing to say",
-		play: func(p *play) {
-			p.clientOptions.ContextPropagators = []workflow.ContextPropagator{tenant{}}
-			p.ctx = context.WithValue(p.ctx, tenantKey{}, "acme")
-			p.whoActivity("Who")
-			p.workflow(func(ctx workflow.Context, see *notes) error {
-				ctx = withOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: time.Second, RetryPolicy: quickly(1)})
-				return noteResult[string](ctx, see, "call", workflow.ExecuteActivity(workflow.WithValue(ctx, tenantKey{}, nil), "Who"))
-			})
-		},
-		differs: map[string]string{"call": failsAtOnce, "workflow": failsAtOnce},
 	},
 	{
 		name: "a propagator that fails in the workflow",

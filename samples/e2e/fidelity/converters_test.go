@@ -116,7 +116,9 @@ func (s *spy) ToPayload(value any) (*commonpb.Payload, error) {
 			p.Metadata = map[string][]byte{}
 		}
 		p.Metadata["bound"] = []byte(s.bound)
-		s.note("encoded", p)
+		if _, raw := value.(converter.RawValue); !raw { // which is encoded already
+			s.note("encoded", p)
+		}
 	}
 	return p, err
 }
@@ -131,7 +133,9 @@ func (s *spy) FromPayload(p *commonpb.Payload, value any) error {
 	if bound := string(p.GetMetadata()["bound"]); bound != "" && s.bound != "" && bound != s.bound {
 		return fmt.Errorf("bound to %q, not to %q", bound, s.bound)
 	}
-	s.note("decoded", p)
+	if _, raw := value.(*converter.RawValue); !raw { // which is not decoding
+		s.note("decoded", p)
+	}
 	return s.DataConverter.FromPayload(p, value)
 }
 

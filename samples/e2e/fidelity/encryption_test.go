@@ -148,7 +148,7 @@ func encrypted(codec, encodeAttributes bool) func(p *play) {
 		})
 		p.workflow(func(ctx workflow.Context, see *notes) error {
 			ctx = withOptions(ctx, workflow.ActivityOptions{
-				HeartbeatTimeout: time.Second, WaitForCancellation: true,
+				HeartbeatTimeout: patience, WaitForCancellation: true,
 				RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Second, MaximumAttempts: 2, NonRetryableErrorTypes: []string{"TypeOfAnother"}},
 			})
 			chosen := workflow.GetActivityOptions(ctx)

@@ -15,7 +15,7 @@ import (
 )
 
 // Failure converters, codecs and propagators of the user's own.
-var converterScenarios = []scenario{
+var failureConverterScenarios = []scenario{
 	{
 		name: "encoded failure attributes",
 		play: failingWith(func(o *client.Options) {

@@ -184,7 +184,7 @@ func locally(_ context.Context, s string) (string, error) { return "locally " + 
 
 type backgroundKey struct{}
 
-const failsAtOnce = "An interceptor's Init or a context propagator that fails for a handler fails the attempt at once. " +
+const failsAtOnce = "A context propagator, or an interceptor's Init, that fails before a handler fails the attempt at once. " +
 	"Plain, the attempt hangs until its StartToClose time-out."
 
 var interceptorScenarios = []scenario{

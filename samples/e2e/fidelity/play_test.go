@@ -166,9 +166,15 @@ func (p *play) start() {
 		return
 	}
 	p.startWorker()
-	var err error
-	p.run, err = p.c.ExecuteWorkflow(p.ctx, p.startOptions, workflowType)
+	p.run = p.execute()
+}
+
+// execute starts the workflow.
+func (p *play) execute() client.WorkflowRun {
+	p.t.Helper()
+	run, err := p.c.ExecuteWorkflow(p.ctx, p.startOptions, workflowType)
 	require.NoError(p.t, err)
+	return run
 }
 
 // startWorker connects if need be and starts a worker. The test's end stops it.

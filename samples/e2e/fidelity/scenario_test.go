@@ -30,7 +30,7 @@ var groups = []struct {
 	scenarios []scenario
 }{
 	{"errors", errorScenarios},
-	{"converters", converterScenarios},
+	{"failure converters", failureConverterScenarios},
 	{"retries", retryScenarios},
 	{"timeouts", timeoutScenarios},
 	{"information", infoScenarios},
@@ -40,6 +40,7 @@ var groups = []struct {
 	{"interceptors", interceptorScenarios},
 	{"context", contextScenarios},
 	{"tracing", tracingScenarios},
+	{"registration", registrationScenarios},
 	{"encryption", encryptionScenarios},
 	{"heartbeats", heartbeatScenarios},
 	{"cancellations", cancelScenarios},

@@ -55,7 +55,7 @@ var outcomes = []struct {
 	{
 		name:    "cancelled",
 		cancel:  true,
-		options: workflow.ActivityOptions{HeartbeatTimeout: time.Second, WaitForCancellation: true, RetryPolicy: quickly(1)},
+		options: workflow.ActivityOptions{HeartbeatTimeout: patience, WaitForCancellation: true, RetryPolicy: quickly(1)},
 		handler: func(ctx context.Context) (string, error) {
 			for ctx.Err() == nil {
 				activity.RecordHeartbeat(ctx)
@@ -193,6 +193,6 @@ var telemetryOfHandlers = []scenario{
 			}
 			p.seen.note("host activity", seen)
 		},
-		differs: map[string]string{"host activity": "Each worker runs one activity of the type slipstream.host when it starts. The SDK's metrics count it; the server never hears of it."},
+		differs: map[string]string{"host activity": hostReason},
 	},
 }
