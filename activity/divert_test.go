@@ -59,6 +59,9 @@ func (s *site) start(t *testing.T, o worker.Options, activity any) *Worker {
 	w.RegisterActivityWithOptions(activity, sdkactivity.RegisterOptions{Name: "noContext"})
 	require.NoError(t, w.Start())
 	t.Cleanup(w.Stop)
+	if s.plugin.rt.o.Divert {
+		s.awaitRoom(t)
+	}
 	return s.worker(t)
 }
 
@@ -72,11 +75,12 @@ func newDivertingSite(t *testing.T, o client.Options) *site {
 
 // awaitRoom waits until the worker has a permit that no claim speaks for: only then does
 // it divert.
-func (s *site) awaitRoom(t *testing.T, activityType string) {
+func (s *site) awaitRoom(t *testing.T) {
 	t.Helper()
 	w := s.onlyWorker()
 	<-w.announced
-	require.Eventually(t, func() bool { return w.executors[PoolName("queue", "", "")].Free(activityType) > 0 }, 10*time.Second, time.Millisecond)
+	e := w.executors[PoolName("queue", "", "")]
+	require.Eventually(t, func() bool { return e == nil || e.Free("noContext") > 0 }, 10*time.Second, time.Millisecond)
 }
 
 // onlyWorker is the site's worker.

@@ -47,7 +47,6 @@ func TestDivertedFailuresAreThoseInPlace(t *testing.T) {
 				s := newDivertingSite(t, client.Options{})
 				s.plugin.rt.o.Divert = divert
 				s.start(t, worker.Options{}, failing)
-				s.awaitRoom(t, "noContext")
 				task := taskOf(t, "noContext", how)
 				task.TaskToken = []byte("token ")
 				s.frontend.tasks <- task

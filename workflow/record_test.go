@@ -48,7 +48,7 @@ func TestRecord(t *testing.T) {
 		{name: "early", workflow: "Awaiting", args: []any{"x"}, want: "x", loseFirst: true},
 		{name: "failed", workflow: "Retried", want: "Custom", store: store{now: all}},
 		{name: "plain", workflow: "Pipeline", args: []any{"a"}, want: "plain:plain:plain:a...", store: store{plain: all}},
-		{name: "cancel_one", workflow: "CancelOne", want: "sdk,sdk,sdk,activity,activity,sdk",
+		{name: "cancel_one", workflow: "CancelOne", want: "sdk,sdk,sdk,activity,activity,activity",
 			store: store{never: numbers(1, 2, 4, 5, 3, 6)}},
 		{name: "cancel_all", workflow: "CancelAll", want: "clean-up", store: store{never: numbers(1), now: numbers(2)}, during: cancelIt},
 		{name: "updates", workflow: "Updates", want: "a,b,c", store: store{now: numbers(2)}, during: updateIt},

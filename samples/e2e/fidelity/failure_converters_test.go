@@ -60,7 +60,7 @@ var failureConverterScenarios = []scenario{
 				return nil
 			})
 		},
-		differs: map[string]string{"call": "A context propagator that fails before a handler fails the attempt at once. Plain, the attempt hangs until its StartToClose time-out."},
+		differs: map[string]string{"call": failsAtOnce},
 	},
 }
 
