@@ -72,14 +72,12 @@ func (w *watcher) leave(c *call) {
 func (r *router) cancel(ctx sdkworkflow.Context, c *call) {
 	switch {
 	case c.phase == closed:
-	case c.phase == buffered && c.waitForCancellation:
-		// It ends as the wave leaves: the server's answer would not come sooner.
 	case !c.waitForCancellation:
 		r.disown(ctx, c)
 		r.settle(ctx, c, nil, sdkworkflow.ErrCanceled)
 	case c.phase == waiting && !c.again:
 		r.cancelNeverStarted(ctx, c)
-	default:
+	default: // one whose wave has yet to leave ends as it leaves
 		c.cancelWanted = true
 		if c.phase == placed && !c.again {
 			r.requestCancel(c)
