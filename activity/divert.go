@@ -112,8 +112,9 @@ type unclaimed struct {
 }
 
 // claimedWithin is the time after which a diverted task counts as claimed, if not here
-// then by another worker.
-const claimedWithin = 300 * time.Millisecond
+// then by another worker. From then on a claim of ours that has not come back is taken to
+// bring it.
+const claimedWithin = 500 * time.Millisecond
 
 // add reports whether there is a permit for one more, if free permits are not taken.
 func (u *unclaimed) add(run string, free int) bool {

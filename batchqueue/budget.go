@@ -64,6 +64,9 @@ type guest struct{ served chan struct{} }
 // needs. Redis may take long to answer, and guests must not depend on it.
 const claimPatience = 100 * time.Millisecond
 
+// slowClaim is the time from which a claim is taken to bring as much as it may.
+const slowClaim = 500 * time.Millisecond
+
 // NewBudget returns a Budget of which nothing is used. Errors match ErrInvalid and name
 // the option.
 func NewBudget(o BudgetOptions) (*Budget, error) {
@@ -160,7 +163,7 @@ func (b *Budget) idlePermits() int {
 	}
 	n := b.free() - len(b.waiting)
 	for _, g := range b.underWay {
-		if time.Since(g.since) < claimPatience {
+		if time.Since(g.since) < slowClaim {
 			n += g.count
 		}
 	}
