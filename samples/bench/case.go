@@ -33,7 +33,6 @@ type size struct {
 	Concurrency int `json:"concurrency,omitempty"` // steps at a time in each worker
 	StepMillis  int `json:"step_millis,omitempty"` // how long a step takes
 	Seconds     int `json:"seconds,omitempty"`     // how long to look
-
 }
 
 // variant is one way to do a case's work. run makes one repetition.
@@ -87,7 +86,7 @@ func caseNames(cases []*benchCase) []string {
 	return names
 }
 
-// allCases are in the order of the page of targets.
+// allCases are in the order of docs/benchmarks.md.
 func allCases() []*benchCase {
 	return []*benchCase{
 		slow1k(), slow10k(), mid90k(), echo10k(), echo100k(),
