@@ -109,7 +109,7 @@ func busiest(p *play, calls int) int64 {
 				break
 			}
 		}
-		time.Sleep(50 * time.Millisecond) // work
+		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // the work of the handler
 		return nil
 	})
 	p.workflow(func(ctx workflow.Context, see *notes) error {
