@@ -39,6 +39,7 @@ var groups = []struct {
 	{"context", contextScenarios},
 	{"tracing", tracingScenarios},
 	{"registration", registrationScenarios},
+	{"life", lifeScenarios},
 	{"encryption", encryptionScenarios},
 	{"heartbeats", heartbeatScenarios},
 	{"cancellations", cancelScenarios},
