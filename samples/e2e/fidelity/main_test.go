@@ -22,6 +22,13 @@ var stack *devstack.Stack
 const sideBySide = "8"
 
 func TestMain(m *testing.M) {
+	if o := os.Getenv(processVariable); o != "" {
+		if err := runProcess(o); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	flag.Parse()
 	code, err := withStack(m.Run)
 	if err != nil {

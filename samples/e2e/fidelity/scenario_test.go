@@ -22,6 +22,8 @@ type scenario struct {
 	staysPlain bool
 	// sendsNothing: a routed play need not dispatch anything, and a plain one need not schedule anything.
 	sendsNothing bool
+	// mayFallBack: calls may go plain where Redis fails, and need not.
+	mayFallBack bool
 }
 
 // groups are all scenarios, by subject.
@@ -41,6 +43,8 @@ var groups = []struct {
 	{"context", contextScenarios},
 	{"tracing", tracingScenarios},
 	{"registration", registrationScenarios},
+	{"life", lifeScenarios},
+	{"at most once", onceScenarios},
 	{"encryption", encryptionScenarios},
 	{"heartbeats", heartbeatScenarios},
 	{"cancellations", cancelScenarios},
@@ -157,6 +161,8 @@ func perform(t *testing.T, s scenario, m mode) outcome {
 		require.Zero(t, scheduled, "activities scheduled in the routed mode")
 	case m != routed:
 		require.NotZero(t, scheduled, "no activity was scheduled")
+	case s.mayFallBack:
+		require.NotZero(t, markers, "the run has no route record")
 	case s.staysPlain:
 		require.NotZero(t, scheduled, "these calls must stay plain")
 	default:
