@@ -157,14 +157,5 @@ if wave ~= '' then
 end
 flush()
 
-if added > 0 then
-  redis.call('PUBLISH', BELL, added)
-  local permits, depth = 0, 0
-  for _, said in ipairs(redis.call('HVALS', PERMITS)) do
-    local n, expiry = string.match(said, '(%d+)|(%d+)')
-    if tonumber(expiry) > now then permits = permits + n end
-  end
-  for _, type in ipairs(types) do depth = depth + redis.call('XLEN', stream_key('r', type)) end
-  if depth > permits then redis.call('PUBLISH', pool_bell, slot) end
-end
+if added > 0 then ring(added, types, pool_bell, slot) end
 return reply

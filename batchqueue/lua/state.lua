@@ -217,10 +217,19 @@ end
 -- finish records an outcome: the transition to f. The caller has checked the record.
 -- Outcomes of a run are appended together, by flush.
 local boxes = {}
-local EXPIRED = { s = '\4', c = '\5' } -- what due.lua writes, as Go's kinds
-local function finish(run, n, fingerprint, wave, body)
+local EXPIRED = { s = '\4', c = '\5', S = '\4', C = '\5' } -- what due.lua writes, as Go's kinds
+local IN_STEP = 16 -- added to a kind where the number of a step follows it
+
+-- kind_of gives the kind of an outcome, as it stands in records
+local function kind_of(body)
   local kind = string.sub(body, 1, 1)
-  splice(run, n, 'f' .. fingerprint .. (EXPIRED[kind] or kind))
+  local byte = string.byte(kind)
+  if byte > IN_STEP and byte < 2 * IN_STEP then return char(byte - IN_STEP) end
+  return EXPIRED[kind] or kind
+end
+
+local function finish(run, n, fingerprint, wave, body)
+  splice(run, n, 'f' .. fingerprint .. kind_of(body))
   local b = boxes[run]
   if not b then
     b = { outcomes = {}, numbers = {}, bytes = 0 }
@@ -352,13 +361,25 @@ local function uvarint(s, at)
   return v, at
 end
 
+-- place_of gives the index of an entry's options and the number of its step, nil for an
+-- entry that only newer code knows
+local function place_of(e)
+  local version = string.byte(e, 9)
+  if version ~= 1 and version ~= 2 then return nil end
+  local option, at = uvarint(e, 10)
+  if version == 1 then return option, 0 end
+  local _, plan_end = uvarint(e, at)
+  return option, (uvarint(e, plan_end))
+end
+
 local waits = {}
 local function options_of(run, wave)
   local id = run .. '\0' .. wave
   if not waits[id] then
     local common, all = redis.call('HGET', run_key(run), 'w' .. wave) or '', {}
     local known, at = uvarint(common, 2)
-    for i = 1, string.byte(common, 1) == 1 and known or 0 do
+    local version = string.byte(common, 1)
+    for i = 1, (version == 1 or version == 2) and known or 0 do
       local o = {}
       for j = 1, 8 do o[j], at = uvarint(common, at) end -- six durations, the attempts, final time-outs
       local coefficient, text = uvarint(common, at) -- its length, where it begins
@@ -374,7 +395,8 @@ end
 -- be started, since its entry was added, or c to be closed, since it was first scheduled.
 -- nil: it may wait for ever. m = "attempt:losses:alone:scheduled_ms", '' at first
 local function waits_until(run, wave, e, m, id)
-  local o = string.byte(e, 9) == 1 and options_of(run, wave)[uvarint(e, 10) + 1]
+  local option = place_of(e)
+  local o = option and options_of(run, wave)[option + 1]
   if not o then return nil end
   local added = tonumber(string.match(id, '^%d+'))
   local scheduled = tonumber(string.match(m, '^%d+:%d+:%d+:(%d+)') or added)
@@ -391,6 +413,28 @@ local function requeue(run, n, fingerprint, type, wave, e, m, l, h)
   write(run, n, 'q', fingerprint, lane, type, id)
   local at = waits_until(run, wave, e, m, id)
   if at then add_wait(run, floor((n - 1) / PER), at) end
+end
+
+-- advance puts the next step of a task, whose entry is e, behind all that waits for its
+-- type. Attempts, losses and deadlines begin anew.
+local function advance(run, n, fingerprint, type, wave, e)
+  local id = add_entry('r', type, 'r', run, 'w', wave, 'n', string.format('%.0f', n), 'e', e)
+  write(run, n, 'q', fingerprint, 'r', type, id)
+  local at = waits_until(run, wave, e, '', id)
+  if at then add_wait(run, floor((n - 1) / PER), at) end
+end
+
+-- ring tells executors of added tasks of these types: those at home in the slot, and all
+-- others too where it is more than the home executors have permits for
+local function ring(added, types, pool_bell, slot)
+  redis.call('PUBLISH', BELL, added)
+  local permits, depth, now = 0, 0, now_ms()
+  for _, said in ipairs(redis.call('HVALS', PERMITS)) do
+    local n, expiry = string.match(said, '(%d+)|(%d+)')
+    if tonumber(expiry) > now then permits = permits + n end
+  end
+  for _, type in ipairs(types) do depth = depth + redis.call('XLEN', stream_key('r', type)) end
+  if depth > permits then redis.call('PUBLISH', pool_bell, slot) end
 end
 
 -- drop_delayed takes a task from the delayed and the parked ones
