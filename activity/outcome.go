@@ -12,6 +12,7 @@ func wireOutcome(run string, o *batchqueue.Outcome) wire.Outcome {
 	w := wire.Outcome{
 		Identity: wire.Identity{RunID: run, Number: o.Number, Fingerprint: o.Fingerprint},
 		Kind:     wireKind(o.Kind),
+		Step:     int32(o.Step),
 		Attempt:  int32(o.Attempt),
 		Retry:    wire.RetryState(o.Retry),
 		Worker:   o.Executor,

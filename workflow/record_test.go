@@ -241,7 +241,7 @@ func (s *store) Dispatch(ctx context.Context, w *wire.Wave) ([]byte, error) {
 			c.Fingerprint = wire.Fingerprint(info.RunID, &c)
 		}
 		id := wire.Identity{RunID: info.RunID, Number: c.Number, Fingerprint: c.Fingerprint}
-		a := wire.Answer{Number: c.Number, Type: c.Type, State: wire.StateQueued, Fingerprint: c.Fingerprint}
+		a := wire.Answer{Number: c.Number, Type: c.Name(), State: wire.StateQueued, Fingerprint: c.Fingerprint}
 		switch {
 		case early[id]:
 			a.State = wire.StateEarly
