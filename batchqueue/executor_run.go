@@ -90,11 +90,11 @@ func settlementOf(d *Delivery, v verdict, ended Kind, payload, details []byte, w
 	return s
 }
 
-// advanceOf takes a task to its next step. If its cancellation was requested, that never
-// starts.
+// advanceOf takes a task to its next step. If its cancellation was requested, that is not
+// even enqueued, and the outcome has neither an attempt nor a reason for there being no more.
 func advanceOf(d *Delivery, payload []byte, worker string) settlement {
 	return settlement{d: d, action: actionAdvance, next: payload, outcome: Outcome{
-		Number: d.Number, Fingerprint: d.Fingerprint, Kind: KindCanceled, Retry: RetryCancelRequested, Step: d.Step + 1, Executor: worker,
+		Number: d.Number, Fingerprint: d.Fingerprint, Kind: KindCanceled, Step: d.Step + 1, Executor: worker,
 	}}
 }
 

@@ -159,13 +159,34 @@ var conformanceOfSteps = []struct {
 		require.Equal(b, KindCanceled, o.Kind)
 		require.Equal(b, 1, o.Step)
 		require.Zero(b, o.Attempt)
+		require.Equal(b, RetryUnspecified, o.Retry, "it was not enqueued: no cancel met it")
 	}},
 	{"a cancel between two steps", func(b *bench) {
 		b.enqueue(chain(1, "B"))
 		b.settle(done(b.claimOf("A")))
 		require.NoError(b, b.q.Cancel(b.ctx, b.pool, 0, run, []Identity{{1, 101}}))
 		require.Empty(b, b.claimAs("e1", 10, "B"))
-		require.Equal(b, KindCanceled, b.outcome().Kind)
+		o := b.outcome()
+		require.Equal(b, KindCanceled, o.Kind)
+		require.Equal(b, RetryCancelRequested, o.Retry)
+		require.Equal(b, 1, o.Step)
+		require.Zero(b, o.Attempt)
+	}},
+	{"a cancel between two attempts of a step", func(b *bench) {
+		b.enqueue(chain(1, slices.Repeat([]string{"B"}, 200)...))
+		b.settle(done(b.claimOf("A")))
+		for range 150 {
+			b.settle(done(b.claimOf("B")))
+		}
+		b.settle(again(b.claimOf("B"), time.Hour))
+		require.NoError(b, b.q.Cancel(b.ctx, b.pool, 0, run, []Identity{{1, 101}}))
+		o := b.outcome()
+		require.Equal(b, KindCanceled, o.Kind)
+		require.Equal(b, 151, o.Step)
+		require.Equal(b, RetryCancelRequested, o.Retry)
+		status, err := b.q.Status(b.ctx, b.pool, run, 1)
+		require.NoError(b, err)
+		require.Equal(b, KindCanceled, status.Kind)
 	}},
 	{"another fingerprint supersedes a task in any step", func(b *bench) {
 		other := chain(1, "C")

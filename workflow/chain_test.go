@@ -256,7 +256,7 @@ func TestCancellingStopsAChain(t *testing.T) {
 	t.Run("waiting for its end", func(t *testing.T) {
 		b := newBench(t, onePool)
 		b.queue.cancel = func(r *wire.CancelRequest) error {
-			o := wire.Outcome{Identity: r.Calls[0].Identity, Kind: wire.KindCanceled, Step: 1}
+			o := wire.Outcome{Identity: r.Calls[0].Identity, Kind: wire.KindCanceled, Step: 1, Payloads: wire.NotStarted()}
 			b.after(time.Second, func() { b.signal(o) })
 			return nil
 		}

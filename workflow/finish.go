@@ -37,6 +37,10 @@ func (r *router) finish(ctx sdkworkflow.Context, c *call, o *wire.Outcome) {
 		return
 	}
 	step := int(o.Step)
+	if step > 0 && o.Kind == wire.KindCanceled && o.Attempt == 0 && len(o.Payloads) == 0 {
+		r.settle(ctx, c, nil, sdkworkflow.ErrCanceled) // the step before completed, this one was not scheduled
+		return
+	}
 	err := r.errors(c.ctx).of(o, c.typeIn(step), c.activityIDIn(step))
 	if o.Kind != wire.KindCanceled {
 		err = c.inStep(step, err)

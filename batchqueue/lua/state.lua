@@ -372,6 +372,18 @@ local function place_of(e)
   return option, (uvarint(e, plan_end))
 end
 
+-- in_step puts the number of an entry's step into the body of an outcome, as Go writes it
+local function in_step(body, e)
+  local _, step = place_of(e)
+  if not step or step == 0 then return body end
+  local out = char(string.byte(body, 1) + IN_STEP)
+  while step >= 128 do
+    out = out .. char(step % 128 + 128)
+    step = floor(step / 128)
+  end
+  return out .. char(step) .. string.sub(body, 2)
+end
+
 local waits = {}
 local function options_of(run, wave)
   local id = run .. '\0' .. wave

@@ -176,7 +176,8 @@ const (
 	// KindFailed: Payloads holds one payload, the encoded failure (see EncodeFailure).
 	KindFailed
 	// KindCanceled: the handler acknowledged a cancel, or it never started. Payloads
-	// are the details.
+	// are the details. A chain whose next step was not even scheduled has neither attempt
+	// nor payloads.
 	KindCanceled
 	// The time-outs, as Temporal names them. Payloads: none, or one payload with the
 	// last attempt's failure. Heartbeat carries the last details in Details.
