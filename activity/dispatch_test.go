@@ -467,6 +467,11 @@ func TestOutcomesKeepTheirMeaning(t *testing.T) {
 	require.Empty(t, canceled.Payloads, "the handler gave no details")
 	canceled = wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCanceled})
 	require.Equal(t, wire.NotStarted(), canceled.Payloads)
+	canceled = wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCanceled, Step: 2, Retry: batchqueue.RetryCancelRequested})
+	require.Equal(t, wire.NotStarted(), canceled.Payloads, "a step that waited")
+	require.EqualValues(t, 2, canceled.Step)
+	canceled = wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCanceled, Step: 2})
+	require.Empty(t, canceled.Payloads, "a step that was not enqueued")
 
 	damaged := wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCompleted, Payload: []byte{0xff}})
 	require.Empty(t, damaged.Payloads)

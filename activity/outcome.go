@@ -22,7 +22,7 @@ func wireOutcome(run string, o *batchqueue.Outcome) wire.Outcome {
 	switch w.Kind {
 	case wire.KindCanceled:
 		// The queue's own word, not a handler's; unless the step was not enqueued at all.
-		if o.Attempt == 0 && o.Retry == batchqueue.RetryCancelRequested {
+		if o.Attempt == 0 && (o.Step == 0 || o.Retry == batchqueue.RetryCancelRequested) {
 			w.Payloads = wire.NotStarted()
 		}
 	case wire.KindScheduleToStart, wire.KindScheduleToClose, wire.KindStartToClose, wire.KindHeartbeat, wire.KindPoison:

@@ -1,6 +1,8 @@
 package activity
 
 import (
+	"slices"
+
 	commonpb "go.temporal.io/api/common/v1"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
@@ -32,7 +34,7 @@ func (v *invocation) step(output *commonpb.Payloads, input []byte) batchqueue.Re
 			return v.failed(err)
 		}
 		// Encoded messages that follow each other are one, with the lists of all.
-		earlier = append(earlier[:len(earlier):len(earlier)], result...)
+		earlier = append(slices.Clip(earlier), result...)
 		if len(earlier) > v.payloadLimit() {
 			return v.tooLarge(len(earlier))
 		}

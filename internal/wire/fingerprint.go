@@ -25,6 +25,9 @@ func Fingerprint(runID string, c *Call) uint64 {
 	h.text(c.ActivityID)
 	h.options(&c.Options)
 	// What follows came with chains; a call that is none has the sum it always had.
+	if len(c.Then) > 0 {
+		h.number(uint64(len(c.Then)))
+	}
 	for i := range c.Then {
 		s := &c.Then[i]
 		h.text(s.Type)
@@ -32,7 +35,7 @@ func Fingerprint(runID string, c *Call) uint64 {
 		h.options(&s.Options)
 	}
 	if c.Results {
-		h.number(1)
+		h.text("results")
 	}
 	if c.Canonical != nil {
 		h.text(string(c.Canonical))

@@ -301,6 +301,12 @@ func TestFingerprint(t *testing.T) {
 		"attempts":         func(c *wire.Call) { c.Options.Retry.MaximumAttempts = 1 },
 		"non-retryable":    func(c *wire.Call) { c.Options.Retry.NonRetryableErrorTypes = []string{"ab"} },
 		"no non-retryable": func(c *wire.Call) { c.Options.Retry.NonRetryableErrorTypes = nil },
+		"a step":           func(c *wire.Call) { c.Then = []wire.Step{{Type: "Echo"}} },
+		"another step":     func(c *wire.Call) { c.Then = []wire.Step{{Type: "Other"}} },
+		"two steps":        func(c *wire.Call) { c.Then = []wire.Step{{Type: "Echo"}, {Type: "Echo"}} },
+		"a step's ID":      func(c *wire.Call) { c.Then = []wire.Step{{Type: "Echo", ActivityID: "x"}} },
+		"a step's options": func(c *wire.Call) { c.Then = []wire.Step{{Type: "Echo", Options: wire.CallOptions{Heartbeat: 1}}} },
+		"results":          func(c *wire.Call) { c.Results = true },
 	} {
 		c := call()
 		change(c)
