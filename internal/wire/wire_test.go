@@ -3,6 +3,7 @@ package wire_test
 import (
 	"encoding/hex"
 	"encoding/json"
+	"math"
 	"testing"
 	"time"
 
@@ -42,6 +43,7 @@ func outcomes() *rapid.Generator[wire.Outcome] {
 				Fingerprint: rapid.Uint64().Draw(t, "fingerprint"),
 			},
 			Kind:     wire.Kind(rapid.Uint8().Draw(t, "kind")),
+			Step:     rapid.Int32Range(0, math.MaxInt32).Draw(t, "step"),
 			Attempt:  rapid.Int32().Draw(t, "attempt"),
 			Retry:    wire.RetryState(rapid.Int32().Draw(t, "retry")),
 			Worker:   rapid.SampledFrom([]string{"", "worker@1", "worker@2"}).Draw(t, "worker"),
