@@ -1,5 +1,5 @@
--- state.lua: the run record's table of tasks. Put before every script of a slot; not a
--- transition itself.
+-- state.lua: the run record's table of tasks. What a script uses of it is put before the
+-- script (scripts.go); not a transition itself.
 --
 -- A run record is the hash run:<run>:
 --   t<k>  table chunk: 32 records of 22 bytes for the numbers 32k+1 .. 32k+32
