@@ -12,11 +12,13 @@
 --     N next step: m is its type and l its entry, h is ''
 --   lost_by: the executor that must have no lease ('' no such condition)
 -- Reply: one letter per claim: s settled | c a cancel made it final | l not this
--- delivery's claim | d out of the queue, nobody waits | g lost_by is back
+-- delivery's claim | d out of the queue, nobody waits | g lost_by is back | w settled, and a
+-- window waits for the outcome: the Deliverer need not look
 -- Sent again it changes nothing, and answers the same while the task is where it was put.
 local inbox_prefix, dead_kept, pool_bell, slot = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now, replies, rung = now_ms(), {}, 0
 local advanced, types = 0, {} -- tasks that went on to their next steps, and the types of these
+local finished = {} -- reply -> run
 local completed = '\1' -- the first byte of a completed outcome's body
 local cancels, heartbeats = redis.call('EXISTS', CANCELS) == 1, redis.call('EXISTS', HEARTBEATS) == 1
 
@@ -76,6 +78,7 @@ for i = 5, #ARGV, 14 do
       if lost_by ~= '' then write(run, n, 'q', fingerprint, lane, type) end -- without its entry
       finish(run, n, fingerprint, wave, body)
       count('finished', 1)
+      finished[#replies + 1] = run
       if action == 'R' or action == 'B' or action == 'N' then reply = 'c' end
     else
       local entry = flat and fields(flat) or {}
@@ -108,6 +111,9 @@ for i = 5, #ARGV, 14 do
 end
 flush()
 tell(inbox_prefix)
+for i, run in pairs(finished) do
+  if replies[i] == 's' and windows[run] then replies[i] = 'w' end
+end
 if rung > 0 then redis.call('PUBLISH', BELL, rung) end
 if advanced > 0 then ring(advanced, types, pool_bell, slot) end
 return table.concat(replies)
