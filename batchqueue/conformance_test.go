@@ -1209,6 +1209,9 @@ var conformance = []struct {
 		b.enqueue(task(1), task(2))
 		ds := b.claim(2)
 		superseded, again := b.poison(ds[0]), b.poison(ds[1])
+		n, err := b.q.DeadLetterCount(b.ctx, b.pool)
+		require.NoError(b, err)
+		require.EqualValues(b, 2, n)
 		b.deliver()
 		other := task(1)
 		other.Fingerprint = 7

@@ -45,6 +45,26 @@ func (q *Queue) DeadLetters(ctx context.Context, pool string, slot int, after st
 	return out, nil
 }
 
+// DeadLetterCount is how many dead letters the pool has.
+func (q *Queue) DeadLetterCount(ctx context.Context, pool string) (n int64, err error) {
+	config, err := q.config(ctx, pool)
+	if err != nil {
+		return 0, fmt.Errorf("count dead letters of pool %q: %w", pool, err)
+	}
+	pipe := q.rdb.Pipeline()
+	lengths := make([]*redis.IntCmd, config.MaxSlots())
+	for slot := range lengths {
+		lengths[slot] = pipe.XLen(ctx, q.keys.slot(pool, slot)+suffixDead)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return 0, fmt.Errorf("count dead letters of pool %q: %w", pool, unavailable(err))
+	}
+	for _, length := range lengths {
+		n += length.Val()
+	}
+	return n, nil
+}
+
 // DeadLetter returns one dead letter. ErrNotFound: there is none with this ID.
 func (q *Queue) DeadLetter(ctx context.Context, pool string, slot int, id string) (DeadLetter, error) {
 	messages, err := q.rdb.XRangeN(ctx, q.keys.slot(pool, slot)+suffixDead, id, id, 1).Result()
