@@ -79,11 +79,7 @@ func (a *app) check(ctx context.Context) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	temporal, err := a.checkTemporal(ctx)
-	if err != nil {
-		return nil, err
-	}
-	all := slices.Concat(redis, temporal)
+	all := slices.Concat(redis, a.checkTemporal(ctx))
 	if !up {
 		return all, nil
 	}
@@ -111,36 +107,38 @@ func (a *app) checkRedis(ctx context.Context) (out []finding, up bool, err error
 	return out, len(r.Findings) > 0, nil
 }
 
-func (a *app) checkTemporal(ctx context.Context) ([]finding, error) {
-	c, err := a.client(ctx)
-	if errors.Is(err, errUnreachable) {
-		return []finding{{"temporal", "answers", "not at " + a.temporalAddress(), batchqueue.VerdictBad,
-			err.Error() + "; look at --address, TLS and the API key"}}, nil
+// checkTemporal makes findings of all that goes wrong.
+func (a *app) checkTemporal(ctx context.Context) []finding {
+	of := func(setting, found string, verdict batchqueue.Verdict, advice string) finding {
+		return finding{"temporal", setting, found, verdict, advice}
 	}
+	away := func(err error) []finding {
+		return []finding{of("answers", "not at "+a.temporalAddress(), batchqueue.VerdictBad, err.Error()+"; look at --address, TLS and the API key")}
+	}
+	c, err := a.client(ctx)
 	if err != nil {
-		return nil, err
+		return away(err)
 	}
 	began := time.Now()
 	info, err := c.WorkflowService().GetSystemInfo(ctx, &workflowservice.GetSystemInfoRequest{})
 	if err != nil {
-		return []finding{{"temporal", "answers", "not at " + a.temporalAddress(), batchqueue.VerdictBad, err.Error()}}, nil
+		return away(err)
 	}
 	out := []finding{
-		{"temporal", "answers", fmt.Sprintf("in %v", time.Since(began).Round(10*time.Microsecond)), batchqueue.VerdictGood, ""},
-		{"temporal", "version", info.GetServerVersion(), batchqueue.VerdictGood, ""},
+		of("answers", fmt.Sprintf("in %v", time.Since(began).Round(10*time.Microsecond)), batchqueue.VerdictGood, ""),
+		of("version", info.GetServerVersion(), batchqueue.VerdictGood, ""),
 	}
 	namespace, err := c.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: a.namespace()})
 	var none *serviceerror.NamespaceNotFound
 	switch {
 	case errors.As(err, &none):
-		return append(out, finding{"temporal", "namespace", a.namespace() + " does not exist", batchqueue.VerdictBad,
-			"give the workers' namespace by --namespace, or create it (temporal operator namespace create)"}), nil
+		return append(out, of("namespace", a.namespace()+" does not exist", batchqueue.VerdictBad,
+			"give the workers' namespace by --namespace, or create it (temporal operator namespace create)"))
 	case err != nil:
-		return append(out, finding{"temporal", "namespace", "not readable", batchqueue.VerdictWarning,
-			"describing namespace " + a.namespace() + " failed: " + err.Error()}), nil
+		return append(out, of("namespace", "not readable", batchqueue.VerdictWarning, "describing namespace "+a.namespace()+" failed: "+err.Error()))
 	}
-	out = append(out, finding{"temporal", "namespace", a.namespace(), batchqueue.VerdictGood, ""})
-	return append(out, payloadLimit(namespace)...), nil
+	out = append(out, of("namespace", a.namespace(), batchqueue.VerdictGood, ""))
+	return append(out, payloadLimit(namespace)...)
 }
 
 // defaultPayload is plugin.Options.MaxPayloadBytes by default, the server's default limit.

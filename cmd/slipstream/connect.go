@@ -121,7 +121,9 @@ func (t *temporalFlags) over(flag string, to *string, value string) {
 
 func (t *temporalFlags) overTLS() {
 	given := false
-	t.set.Visit(func(f *pflag.Flag) { given = given || f.Name == "tls" || strings.HasPrefix(f.Name, "tls-") })
+	t.set.VisitAll(func(f *pflag.Flag) {
+		given = given || (f.Changed && (f.Name == "tls" || strings.HasPrefix(f.Name, "tls-")))
+	})
 	if !given {
 		return
 	}
@@ -291,11 +293,15 @@ func (a *app) client(ctx context.Context) (client.Client, error) {
 	return c, nil
 }
 
+// close ends what the command began.
 func (a *app) close() {
 	if a.rdb != nil {
 		_ = a.rdb.Close()
 	}
 	if a.temporal != nil {
 		a.temporal.Close()
+	}
+	for _, end := range a.closers {
+		end()
 	}
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,6 +21,7 @@ type app struct {
 	// Made when a command first needs them.
 	rdb      redis.UniversalClient
 	temporal client.Client
+	closers  []func() // called at the end
 }
 
 // flags are those of every command.
@@ -56,19 +59,17 @@ namespace also names the queue's keys in Redis. Temporal itself is called by che
 	a.flags.temporal.register(f)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage("%s: %v", c.CommandPath(), err) })
 
-	cancel := func() {}
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
 		if err := a.complete(); err != nil {
 			return err
 		}
 		if _, long := c.Annotations[unbounded]; !long && a.flags.timeout > 0 {
-			var ctx context.Context
-			ctx, cancel = context.WithTimeout(c.Context(), a.flags.timeout)
+			ctx, cancel := context.WithTimeout(c.Context(), a.flags.timeout)
+			a.closers = append(a.closers, cancel)
 			c.SetContext(ctx)
 		}
 		return nil
 	}
-	root.PersistentPostRun = func(*cobra.Command, []string) { cancel() }
 
 	root.AddGroup(&cobra.Group{ID: "see", Title: "See:"}, &cobra.Group{ID: "act", Title: "Act:"})
 	for _, c := range []*cobra.Command{a.poolsCommand(), a.statsCommand(), a.topCommand(), a.executorsCommand(), a.describeCommand(), a.checkCommand()} {
@@ -92,11 +93,11 @@ func group(c *cobra.Command, subcommands ...*cobra.Command) *cobra.Command {
 		if len(args) == 0 {
 			return c.Help()
 		}
-		text := ""
-		for _, s := range c.SuggestionsFor(args[0]) {
-			text += ", perhaps you mean " + s
+		text := fmt.Sprintf("%s has no command %q", c.CommandPath(), args[0])
+		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+			text += ", perhaps you mean " + strings.Join(near, " or ")
 		}
-		return usage("%s has no command %q%s", c.CommandPath(), args[0], text)
+		return usage("%s", text)
 	}
 	return c
 }
