@@ -78,7 +78,9 @@ func child() int {
 	}
 	defer c.Close()
 	w := worker.New(c, os.Getenv(childTaskQueue), worker.Options{DisableWorkflowWorker: true})
-	w.RegisterActivityWithOptions(func(_ context.Context, id string) (string, error) { return id + " packed", nil }, activityName("Pack"))
+	w.RegisterActivityWithOptions(func(_ context.Context, id string) (string, error) {
+		return id + " packed", os.WriteFile(filepath.Join(filepath.Dir(os.Getenv(childMended)), fmt.Sprintf("packed-%d", time.Now().UnixNano())), nil, 0o600)
+	}, activityName("Pack"))
 	w.RegisterActivityWithOptions(func(_ context.Context, id string) (string, error) {
 		if _, err := os.Stat(os.Getenv(childMended)); err != nil {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -176,6 +178,9 @@ func TestRedrivenTaskFinishesItsWorkflow(t *testing.T) {
 	var result string
 	require.NoError(t, c.GetWorkflow(ctx, taskQueue, out[0].NewRun).Get(ctx, &result))
 	require.Equal(t, "books packed shipped with love", result, "signals are applied again")
+	packed, err := filepath.Glob(filepath.Join(filepath.Dir(mended), "packed-*"))
+	require.NoError(t, err)
+	require.Len(t, packed, 1, "what came before the call is not done again")
 	require.Contains(t, d.ok("dead", "list"), "There are no dead letters.")
 	require.Contains(t, d.ok("describe", taskQueue), "No open calls in the queue.")
 	require.Contains(t, d.ok("check"), "pool "+taskQueue)
