@@ -112,9 +112,11 @@ func (e *Executor) settled(s settleEntry, reply settleReply, unsure bool) {
 		reply = replySettled
 	}
 	switch {
-	case reply == replyCanceled, reply == replySettled && s.action == actionFinish:
+	case reply == replyWindow, reply == replyCanceled, reply == replySettled && s.action == actionFinish:
 		e.stats.settled.Add(1)
-		e.house.wakeDeliverer(d.slot)
+		if reply != replyWindow {
+			e.house.wakeDeliverer(d.slot)
+		}
 		e.obs.Settled(d, s.outcome)
 	case reply == replySettled && s.action == actionRetry:
 		e.stats.retried.Add(1)

@@ -71,6 +71,7 @@ type settleReply byte
 
 const (
 	replySettled  settleReply = 's' // done as asked
+	replyWindow   settleReply = 'w' // the same, and a window waits for the outcome
 	replyCanceled settleReply = 'c' // a retry became final: cancel was requested
 	replyLost     settleReply = 'l' // the claim is not this delivery's any more
 	replyDropped  settleReply = 'd' // out of the queue; nobody waits for the outcome

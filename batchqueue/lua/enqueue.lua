@@ -25,8 +25,7 @@ local at = 14
 local types = {}
 for i = 1, tonumber(ARGV[at]) do
   types[i] = ARGV[at + i]
-  -- a group that was lost is made again here and in claim
-  redis.pcall('XGROUP', 'CREATE', stream_key('r', types[i]), GROUP, '0', 'MKSTREAM')
+  make_stream(stream_key('r', types[i]))
 end
 at = at + 1 + #types
 local deadlines = {}

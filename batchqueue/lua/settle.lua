@@ -10,10 +10,12 @@
 --   action F finish | D finish and keep as dead letter | R retry after delay | B release
 --   lost_by: the executor that must have no lease ('' no such condition)
 -- Reply: one letter per claim: s settled | c a cancel made it final | l not this
--- delivery's claim | d out of the queue, nobody waits | g lost_by is back
+-- delivery's claim | d out of the queue, nobody waits | g lost_by is back | w settled, and a
+-- window waits for the outcome: the Deliverer need not look
 -- Sent again it changes nothing, and answers the same while the task is where it was put.
 local inbox_prefix, dead_kept = ARGV[1], ARGV[2]
 local now, replies, rung = now_ms(), {}, 0
+local finished = {} -- reply -> run
 local completed = '\1' -- the first byte of a completed outcome's body
 local cancels, heartbeats = redis.call('EXISTS', CANCELS) == 1, redis.call('EXISTS', HEARTBEATS) == 1
 
@@ -63,6 +65,7 @@ for i = 3, #ARGV, 14 do
       if lost_by ~= '' then write(run, n, 'q', fingerprint, lane, type) end -- without its entry
       finish(run, n, fingerprint, wave, body)
       count('finished', 1)
+      finished[#replies + 1] = run
       if action == 'R' or action == 'B' then reply = 'c' end
     else
       local entry = flat and fields(flat) or {}
@@ -87,5 +90,8 @@ for i = 3, #ARGV, 14 do
 end
 flush()
 tell(inbox_prefix)
+for i, run in pairs(finished) do
+  if replies[i] == 's' and windows[run] then replies[i] = 'w' end
+end
 if rung > 0 then redis.call('PUBLISH', BELL, rung) end
 return table.concat(replies)

@@ -1,5 +1,5 @@
--- state.lua: the run record's table of tasks. Put before every script of a slot; not a
--- transition itself.
+-- state.lua: the run record's table of tasks. What a script uses of it is put before the
+-- script (scripts.go); not a transition itself.
 --
 -- A run record is the hash run:<run>:
 --   t<k>  table chunk: 32 records of 22 bytes for the numbers 32k+1 .. 32k+32
@@ -28,9 +28,14 @@ local WIDTH, PER = 22, 32
 local RETENTION = 120000 -- ms: the least that enqueue.go asks for
 local BLANK = string.rep('\0', WIDTH)
 
+-- A script is one moment.
+local moment
 local function now_ms()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
+  if not moment then
+    local t = redis.call('TIME')
+    moment = t[1] * 1000 + math.floor(t[2] / 1000)
+  end
+  return moment
 end
 
 -- Big-endian unsigned integers; the struct library is not everywhere.
@@ -232,6 +237,7 @@ local function finish(run, n, fingerprint, wave, body)
 end
 
 local told = {}
+local windows = {} -- runs whose outcomes a window waits for
 local function fill_boxes()
   local now = now_ms()
   for run, b in pairs(boxes) do
@@ -245,6 +251,7 @@ local function fill_boxes()
     if #tokens == 0 then
       make_deliverable(run, now)
     else
+      windows[run] = true
       redis.call('HSETNX', run_key(run), 'h', string.format('%.0f', now))
       for _, t in ipairs(tokens) do
         if t.inbox ~= '' then told[#told + 1] = { t.inbox, run .. ' ' .. table.concat(b.numbers, ',') } end
@@ -333,11 +340,17 @@ local function is_claimed(lane, type, id)
   return nil
 end
 
-local function add_entry(lane, type, ...)
-  local stream = stream_key(lane, type)
+-- make_stream makes a stream with its group. A group that somebody destroyed is made
+-- again by claim.
+local function make_stream(stream)
   if redis.call('EXISTS', stream) == 0 then
     redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
   end
+end
+
+local function add_entry(lane, type, ...)
+  local stream = stream_key(lane, type)
+  make_stream(stream)
   return redis.call('XADD', stream, '*', ...)
 end
 
