@@ -46,6 +46,9 @@ func order(ctx sdkworkflow.Context, id string) (string, error) {
 	if err := sdkworkflow.ExecuteActivity(ctx, "Pack", id).Get(ctx, &packed); err != nil {
 		return "", err
 	}
+	if err := sdkworkflow.Sleep(ctx, time.Millisecond); err != nil { // another workflow task makes the next call
+		return "", err
+	}
 	if err := sdkworkflow.ExecuteActivity(ctx, "Ship", packed).Get(ctx, &shipped); err != nil {
 		return "", err
 	}
