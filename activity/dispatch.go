@@ -122,8 +122,9 @@ func (d *dispatch) send(ctx context.Context, g *group) {
 	}
 }
 
-// handled takes the calls out of the group that no worker of the pool handles. It
-// reports whether Redis answered; if not, the group is empty afterwards.
+// handled takes the calls out of the group that no worker of the pool handles, and all of
+// them while the pool drains. It reports whether Redis answered; if not, the group is empty
+// afterwards.
 func (d *dispatch) handled(ctx context.Context, g *group) bool {
 	var types []string
 	for _, i := range g.calls {
@@ -139,6 +140,15 @@ func (d *dispatch) handled(ctx context.Context, g *group) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
+	draining, err := d.r.queue.Draining(ctx, g.pool)
+	if err != nil {
+		d.leave(g, nil)
+		return false
+	}
+	if draining {
+		d.r.count("slipstream_calls_drained", d.leave(g, nil))
+		return true
+	}
 	known, err := d.r.announced.handled(ctx, g.pool, types, hurry)
 	if err != nil {
 		d.leave(g, nil)

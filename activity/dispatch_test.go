@@ -218,6 +218,24 @@ func TestDispatchGoesPlainWhereNobodyHandlesTheType(t *testing.T) {
 	require.Equal(t, []wire.State{wire.StateQueued}, states(d.dispatch(t, waveOf(callOf(4, "B")))))
 }
 
+func TestDispatchGoesPlainWhileThePoolDrains(t *testing.T) {
+	d := newDesk(t, RuntimeOptions{})
+	d.announce(t, testQueue, "A")
+	config, err := d.queue.SetConfig(t.Context(), testQueue, batchqueue.PoolConfig{Slots: 1, Draining: true})
+	require.NoError(t, err)
+	m := d.dispatch(t, waveOf(callOf(1, "A"), callOf(2, "A")))
+	require.Equal(t, wire.StatePlain, m.Answers[0].State)
+	require.Equal(t, wire.StatePlain, m.Answers[1].State)
+	stats, err := d.queue.Stats(t.Context(), testQueue)
+	require.NoError(t, err)
+	require.Zero(t, stats.Enqueued)
+
+	config.Draining = false
+	_, err = d.queue.SetConfig(t.Context(), testQueue, config)
+	require.NoError(t, err)
+	require.Equal(t, wire.StateQueued, d.dispatch(t, waveOf(callOf(3, "A"))).Answers[0].State)
+}
+
 func TestDispatchWaitsForAWorkerThatAnnouncesNow(t *testing.T) {
 	d := newDesk(t, RuntimeOptions{})
 	d.w.announced = make(chan struct{})

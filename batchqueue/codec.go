@@ -283,6 +283,13 @@ func parseMetadata(s string) (metadata, error) {
 	return m, nil
 }
 
+// entryTime is when a stream entry was added, by Redis's clock: its ID says so.
+func entryTime(id string) time.Time {
+	ms, _, _ := strings.Cut(id, "-")
+	at, _ := strconv.ParseInt(ms, 10, 64)
+	return time.UnixMilli(at)
+}
+
 func appendString(b []byte, s string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s)))
 	return append(b, s...)

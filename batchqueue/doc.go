@@ -110,7 +110,8 @@ tasks do not move, and the state machine knows nothing of it.
 	acked      f -> a                                        Deliverer
 	abandon    q waiting, d -> z                             Deliverer
 	lost       reads claims without lease                    Reclaimer
-	extend, audit, adopt, lead, resign, permits, stats, tasks, runs, forget, redrive, rate
+	redrive    a dead letter -> q waiting; f -> q        Redrive
+	extend, audit, adopt, lead, resign, permits, stats, tasks, task, runs, holders, forget, rate
 
 Each is one file in lua/, with its guarantee, keys, arguments and replies in the header.
 
@@ -131,7 +132,8 @@ Each is one file in lua/, with its guarantee, keys, arguments and replies in the
 # Keys
 
 All names are built in keys.go. <slot> is slipstream:{<namespace>/<pool>/<slot>}: and
-<pool> slipstream:{<namespace>/<pool>}:, <family> likewise.
+<pool> slipstream:{<namespace>/<pool>}:, <family> likewise, <namespace>
+slipstream:{<namespace>}:.
 
 	<slot>ready:<type>      stream of enqueued tasks          lives with the slot
 	<slot>front:<type>      stream of tasks that come again   lives with the slot
@@ -154,6 +156,7 @@ All names are built in keys.go. <slot> is slipstream:{<namespace>/<pool>/<slot>}
 	<pool>enlisted          who belongs to the pool           as long as it says
 	<pool>executors, executor:<id>  who is there              24 h, one lease
 	<pool>rate              the pool's token bucket           1 min
+	<namespace>pools        hash of pool -> until, slots      30 days after the last word
 	<family>heir            the party that spoke last         15 min
 	<family>inherited       pools that parties spoke for      15 min
 

@@ -281,11 +281,14 @@ type counters struct {
 // Free is how many more tasks of a type the executor could start at once: permits that
 // neither handlers nor guests of its budget have. It is 0 for types that it does not
 // take, while tasks wait that it or another executor of the budget has seen and not
-// claimed, and while it claims nothing: paused, stopping, out of reach of Redis, held
-// back by a rate or by a full outbox. What it says is a moment's view, and others claim
+// claimed, while its pool drains, and while it claims nothing: paused, stopping, out of
+// reach of Redis, held back by a rate or by a full outbox. What it says is a moment's view, and others claim
 // too.
 func (e *Executor) Free(taskType string) int {
 	if _, takes := slices.BinarySearch(e.opts.Types, taskType); !takes {
+		return 0
+	}
+	if conf := e.conf.Load(); conf != nil && conf.Draining {
 		return 0
 	}
 	return e.claimer.idle(int(e.stats.running.Load()))

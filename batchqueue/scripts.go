@@ -108,6 +108,8 @@ var (
 	forgetScript  = loadScript("forget")
 	redriveScript = loadScript("redrive")
 	tasksScript   = loadScript("tasks")
+	taskScript    = loadScript("task")
+	holdersScript = loadScript("holders")
 	runsScript    = loadScript("runs")
 	rateScript    = loadScript("rate")
 )

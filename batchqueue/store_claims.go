@@ -100,9 +100,7 @@ func (d *Delivery) decode(f map[string]string, common commonData) (err error) {
 	d.wave, d.Fingerprint, d.Payload = f["w"], fingerprint, payload
 	d.position, d.Options, d.Common = at, common.options[at.option], common.user
 	d.Attempt, d.losses, d.alone = m.attempt, m.losses, m.alone
-	ms, _, _ := strings.Cut(d.entry, "-")
-	added, _ := strconv.ParseInt(ms, 10, 64)
-	d.AttemptScheduledAt = time.UnixMilli(added)
+	d.AttemptScheduledAt = entryTime(d.entry)
 	d.ScheduledAt = d.AttemptScheduledAt
 	if m.scheduledMS > 0 {
 		d.ScheduledAt = time.UnixMilli(m.scheduledMS)

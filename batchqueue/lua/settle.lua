@@ -69,7 +69,8 @@ for i = 5, #ARGV, 14 do
     if heartbeats then redis.call('HDEL', HEARTBEATS, claim) end
     local state, known, _, _, current = record(run, n)
     if action == 'D' and flat then
-      redis.call('XADD', DEAD, 'MAXLEN', '~', dead_kept, '*', 'type', type, unpack(flat))
+      local common = redis.call('HGET', run_key(run), 'w' .. wave) or ''
+      redis.call('XADD', DEAD, 'MAXLEN', '~', dead_kept, '*', 'type', type, 'c', common, unpack(flat))
       count('dead', 1)
     end
     if known ~= fingerprint or current ~= id or (state ~= 'q' and state ~= 'x') then
