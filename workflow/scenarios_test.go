@@ -10,8 +10,8 @@ import (
 	sdkworkflow "go.temporal.io/sdk/workflow"
 )
 
-// The workflows whose histories stand in testdata. They are ordinary workflow code that
-// knows nothing of Slipstream; to change one, record its history again (see TestRecord).
+// The workflows whose histories are saved. They are ordinary workflow code that knows
+// nothing of Slipstream, and none ever changes: add another one (see TestRecord).
 var scenarios = map[string]any{
 	"Pipeline":    pipelineWorkflow,
 	"Mixed":       mixedWorkflow,
