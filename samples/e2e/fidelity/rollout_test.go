@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
@@ -15,6 +16,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipstream-go/slipstream/plugin"
+	"github.com/slipstream-go/slipstream/plugin/plugintest"
 )
 
 // release is what a worker is deployed with. Plainly, all releases are the same.
@@ -43,7 +45,7 @@ func (p *play) deploy(r release) {
 }
 
 // rollout plays one run through releases. In each of them it makes a call of A, B and C, and one of Open that stays open
-// until the next release is there. plainly is how many activities of which types are scheduled in the routed mode.
+// until the next release is there. In the end its history is replayed. plainly is how many activities of which types are scheduled in the routed mode.
 func rollout(plainly map[string]int, releases ...release) func(p *play) {
 	return func(p *play) {
 		p.workerOptions.WorkerStopTimeout, p.pluginOptions.DrainTimeout = 200*ms, 200*ms
@@ -99,8 +101,38 @@ func rollout(plainly map[string]int, releases ...release) func(p *play) {
 		if p.mode == routed {
 			require.Equal(p.t, plainly, p.scheduledTypes())
 		}
+		p.replay()
 	}
 }
+
+// replay replays the run as workers of other releases would that have the plugin: with each of these marks, with none,
+// and disabled. The notes of the workflow are those of the last replay then.
+func (p *play) replay() {
+	p.t.Helper()
+	h := &historypb.History{Events: p.history(p.run.GetID(), p.run.GetRunID())}
+	register := func(replayer worker.WorkflowReplayer) {
+		for _, register := range p.registrations {
+			register(workflowsOnly{replayer: replayer})
+		}
+	}
+	for _, m := range [][]plugin.Mark{everything, marks("A"), {{Activity: "B", Pool: "another"}}} {
+		plugintest.RequireReplays(p.t, h, worker.WorkflowReplayerOptions{DisableDeadlockDetection: true}, register, m...)
+	}
+}
+
+// workflowsOnly registers a play's workflows with a replayer, which has no activities.
+type workflowsOnly struct {
+	worker.Registry
+	replayer worker.WorkflowReplayer
+}
+
+func (w workflowsOnly) RegisterWorkflowWithOptions(f any, o workflow.RegisterOptions) {
+	w.replayer.RegisterWorkflowWithOptions(f, o)
+}
+
+func (workflowsOnly) RegisterActivityWithOptions(any, activity.RegisterOptions) {}
+
+func (workflowsOnly) RegisterDynamicActivity(any, activity.DynamicRegisterOptions) {}
 
 // scheduledTypes counts the activities of the current run by type.
 func (p *play) scheduledTypes() map[string]int {
