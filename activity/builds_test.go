@@ -125,6 +125,15 @@ func TestWorkersWithoutVersioningSayNothingOfTheirOwnPools(t *testing.T) {
 	require.Empty(t, d.heir(t))
 }
 
+// A run keeps to the pools that its record names. Where marks name one no more, this worker is asked for tasks there.
+func TestAPoolThatNoMarkNamesAnyMoreIsInherited(t *testing.T) {
+	d := newDesk(t, RuntimeOptions{Marks: map[string]string{"A": "fast"}})
+	for _, pool := range []string{"", "fast", "slow"} {
+		d.w.inherit(context.Background(), PoolName(testQueue, pool, ""))
+	}
+	require.Equal(t, batchqueue.Inheritance{Pools: []string{PoolName(testQueue, "slow", "")}}, d.heir(t))
+}
+
 // A legacy build ID says nothing about moving: its runs are taken for pinned.
 func TestLegacyBuildsArePinned(t *testing.T) {
 	d := newDesk(t, RuntimeOptions{})

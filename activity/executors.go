@@ -3,6 +3,7 @@ package activity
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -113,7 +114,7 @@ func (w *Worker) startExecutor(ctx context.Context, h *host, pool string) error 
 	if w.executors[pool] != nil {
 		return nil
 	}
-	e, err := w.newExecutor(h, batchqueue.ExecutorOptions{Pool: pool, ID: w.instance})
+	e, err := w.newExecutor(ctx, h, batchqueue.ExecutorOptions{Pool: pool, ID: w.instance})
 	if err != nil {
 		return err
 	}
@@ -124,10 +125,15 @@ func (w *Worker) startExecutor(ctx context.Context, h *host, pool string) error 
 	return nil
 }
 
-// newExecutor fills in what all executors of the worker have in common.
-func (w *Worker) newExecutor(h *host, o batchqueue.ExecutorOptions) (*batchqueue.Executor, error) {
+// newExecutor fills in what all executors of the worker have in common. A dynamic activity
+// handles every type that was announced in the pool, by whatever release.
+func (w *Worker) newExecutor(ctx context.Context, h *host, o batchqueue.ExecutorOptions) (*batchqueue.Executor, error) {
+	announced, err := w.rt.queue.Announced(ctx, o.Pool)
+	if err != nil {
+		return nil, err
+	}
 	o.Worker = w.identity
-	o.Types = w.registry.types(w.rt.o.Marks)
+	o.Types = w.registry.types(maps.Keys(w.rt.o.Marks), maps.Keys(announced))
 	o.Budget = w.budget
 	o.PoolRatePerSecond = limitOf(w.options.TaskQueueActivitiesPerSecond)
 	o.DrainTimeout = w.rt.o.DrainTimeout
@@ -138,7 +144,7 @@ func (w *Worker) newExecutor(h *host, o batchqueue.ExecutorOptions) (*batchqueue
 }
 
 func (w *Worker) announce(ctx context.Context) error {
-	types := w.registry.types(w.rt.o.Marks)
+	types := w.registry.types(maps.Keys(w.rt.o.Marks))
 	for _, pool := range w.pools() {
 		if err := w.rt.queue.Announce(ctx, pool, types); err != nil {
 			return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +17,8 @@ import (
 // or puts tasks of it into a pool for unpinned runs, says so in the queue: its build is
 // the heir of the task queue's family of pools. The executors of that build read it, and
 // serve what has not been attended for two leases.
+//
+// Without versioning it is the same with a pool that only marks of a former release name.
 
 const (
 	// inheritEvery is how often a worker repeats its word on a pool, at most. The word
@@ -65,10 +66,10 @@ func (s *words) takeBack(pool string) {
 func (w *Worker) family() string { return PoolName(w.taskQueue, "", "") }
 
 // inherit gives this build's word on a pool where a run has tasks whose workflow task
-// this worker was given. Who does not use versioning has nothing to say about its own
-// pools. Best effort: the run asks again.
+// this worker was given. Who does not use versioning has nothing to say about the pools
+// of its own marks. Best effort: the run asks again.
 func (w *Worker) inherit(ctx context.Context, pool string) {
-	if !isUnpinned(pool, w.taskQueue) || (w.build == "" && !strings.Contains(pool, "@")) || !w.words.due(pool, time.Now()) {
+	if !isUnpinned(pool, w.taskQueue) || (w.build == "" && w.names(pool)) || !w.words.due(pool, time.Now()) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
@@ -77,6 +78,19 @@ func (w *Worker) inherit(ctx context.Context, pool string) {
 		w.words.takeBack(pool)
 		w.logger.Debug("[Slipstream] could not say that this build serves unpinned runs", "Pool", pool, "Error", err)
 	}
+}
+
+// names tells whether the marks name the pool, whoever serves it.
+func (w *Worker) names(pool string) bool {
+	if pool == PoolName(w.taskQueue, "", w.build) {
+		return true
+	}
+	for _, name := range w.rt.o.Marks {
+		if pool == PoolName(w.taskQueue, name, w.build) {
+			return true
+		}
+	}
+	return false
 }
 
 // heirs are the executors of a worker that serve pools of former builds. They belong to
@@ -102,7 +116,7 @@ func (s *heirs) all() []*batchqueue.Executor {
 // keepHeirs looks once per lease what there is to serve, until ctx ends.
 func (w *Worker) keepHeirs(ctx context.Context, h *host) {
 	start := func(pool string) (*batchqueue.Executor, error) {
-		e, err := w.newExecutor(h, batchqueue.ExecutorOptions{Pool: pool, Heir: true})
+		e, err := w.newExecutor(ctx, h, batchqueue.ExecutorOptions{Pool: pool, Heir: true})
 		if err != nil {
 			return nil, err
 		}
@@ -206,9 +220,8 @@ func (w *Worker) mentionUnhandled(ctx context.Context, pool string, now time.Tim
 		return
 	}
 	var types []string
-	handled := w.registry.types(w.rt.o.Marks)
 	for _, t := range stats.Types {
-		if t.Waiting > 0 && !slices.Contains(handled, t.Type) {
+		if t.Waiting > 0 && w.registry.find(t.Type) == nil {
 			types = append(types, t.Type)
 		}
 	}

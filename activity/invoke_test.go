@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -615,7 +616,7 @@ func TestDynamicActivities(t *testing.T) {
 	b := bench{name: "anything"}
 	w, h := b.worker(t, noContext)
 	w.registry.addDynamic(dynamic)
-	require.Equal(t, []string{"anything", "noContext"}, w.registry.types(map[string]string{"anything": ""}))
+	require.Equal(t, []string{"anything", "noContext"}, w.registry.types(slices.Values([]string{"anything"})))
 	result := w.handle(context.Background(), h, b.delivery(t, "anything", "goes"))
 	payloads, err := payloadsFromBytes(result.Payload)
 	require.NoError(t, err)

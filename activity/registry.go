@@ -3,6 +3,7 @@ package activity
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"reflect"
 	"slices"
@@ -93,13 +94,15 @@ func (r *registry) find(name string) *handler {
 
 // types returns the names that have a handler, sorted. A dynamic activity handles those
 // of names too.
-func (r *registry) types(names map[string]string) []string {
+func (r *registry) types(names ...iter.Seq[string]) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := maps.Clone(r.handlers)
 	if r.dynamic != nil {
-		for name := range names {
-			all[name] = r.dynamic
+		for _, some := range names {
+			for name := range some {
+				all[name] = r.dynamic
+			}
 		}
 	}
 	return slices.Sorted(maps.Keys(all))

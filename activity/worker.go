@@ -200,12 +200,24 @@ func (w *Worker) enterWindow() bool {
 
 func (w *Worker) leaveWindow() { w.windows.Add(-1) }
 
-// needsExecutor tells whether the worker runs activities that are marked.
-func (w *Worker) needsExecutor() bool {
+// needsExecutor tells whether the worker runs activities that are marked, or that a former
+// release announced: runs that were routed then go on, whatever is marked now.
+func (w *Worker) needsExecutor(ctx context.Context) bool {
 	if w.options.LocalActivityWorkerOnly {
 		return false
 	}
 	for name := range w.rt.o.Marks {
+		if w.registry.find(name) != nil {
+			return true
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	former, err := w.rt.queue.Announced(ctx, PoolName(w.taskQueue, "", w.build))
+	if err != nil {
+		w.logger.Debug("[Slipstream] cannot tell which activities former releases of this worker announced", "Error", err)
+	}
+	for name := range former {
 		if w.registry.find(name) != nil {
 			return true
 		}
@@ -234,7 +246,7 @@ func (w *Worker) Start(ctx context.Context, register func(any, sdkactivity.Regis
 	w.begun.Store(true)
 	w.rt.workerStarted(ctx)
 	w.enlist(ctx)
-	if !w.needsExecutor() {
+	if !w.needsExecutor(ctx) {
 		close(w.announced)
 		return w.undoOn(next(ctx))
 	}

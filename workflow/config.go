@@ -69,17 +69,18 @@ func (c *Config) failureConverter() converter.FailureConverter {
 //
 // It is immutable and safe for concurrent use.
 type Interceptor struct {
-	config Config
+	config   Config
+	protocol uint64 // of the records that runs make here
 }
 
 // NewInterceptor returns an interceptor that routes by config.
 func NewInterceptor(config Config) *Interceptor {
-	return &Interceptor{config: config}
+	return &Interceptor{config: config, protocol: protocolWritten}
 }
 
 // InterceptWorkflow has the form of interceptor.WorkerInterceptor's method.
 func (i *Interceptor) InterceptWorkflow(_ sdkworkflow.Context, next interceptor.WorkflowInboundInterceptor) interceptor.WorkflowInboundInterceptor {
-	in := &inbound{router: newRouter(&i.config)}
+	in := &inbound{router: newRouter(&i.config, i.protocol)}
 	in.Next = next
 	return in
 }

@@ -28,6 +28,7 @@ func (in *inbound) ExecuteWorkflow(ctx sdkworkflow.Context, input *interceptor.E
 // task would fail, and fail again for ever, for a signal that anybody may send
 // (protocol I5).
 func (in *inbound) HandleSignal(ctx sdkworkflow.Context, input *interceptor.HandleSignalInput) error {
+	in.router.signals++
 	if input.SignalName != wire.SignalName {
 		return in.Next.HandleSignal(ctx, input)
 	}

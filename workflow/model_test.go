@@ -54,16 +54,19 @@ func TestModel(t *testing.T) {
 	if number("SLIPSTREAM_CACHE", 1) == 0 {
 		worker.SetStickyWorkflowCacheSize(0)
 	}
-	w := worker.New(c, queue, worker.Options{
-		MaxConcurrentWorkflowTaskPollers: 5,
-		Interceptors:                     []interceptor.WorkerInterceptor{&routing{Interceptor: workflow.NewInterceptor(config)}},
-	})
-	w.RegisterWorkflowWithOptions(programWorkflow(narrow), sdkworkflow.RegisterOptions{Name: "Program"})
-	for _, name := range []string{"Echo", "Other", "Unmarked", "Local"} {
-		w.RegisterActivityWithOptions(func(_ context.Context, q question) (question, error) { return q, nil }, sdkactivity.RegisterOptions{Name: name})
+	// A release is being rolled out: runs begin in either, and move when a task is lost.
+	for _, r := range []release{{Config: config}, {Config: config, older: true}} {
+		w := worker.New(c, queue, worker.Options{
+			MaxConcurrentWorkflowTaskPollers: 5,
+			Interceptors:                     []interceptor.WorkerInterceptor{r.interceptor()},
+		})
+		w.RegisterWorkflowWithOptions(programWorkflow(narrow), sdkworkflow.RegisterOptions{Name: "Program"})
+		for _, name := range []string{"Echo", "Other", "Unmarked", "Local"} {
+			w.RegisterActivityWithOptions(func(_ context.Context, q question) (question, error) { return q, nil }, sdkactivity.RegisterOptions{Name: name})
+		}
+		require.NoError(t, w.Start())
+		defer w.Stop()
 	}
-	require.NoError(t, w.Start())
-	defer w.Stop()
 
 	var running sync.WaitGroup
 	// One at a time: a replay that gets no processor for a second looks like a deadlock.
@@ -125,16 +128,10 @@ func replayAll(ctx context.Context, t *testing.T, c client.Client, id, run strin
 		}
 		h.Events = append(h.Events, e)
 	}
-	for name, config := range releases {
-		r, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{
-			Interceptors: []interceptor.WorkerInterceptor{&routing{Interceptor: workflow.NewInterceptor(config)}},
-		})
-		if err != nil {
-			t.Error(err)
-			return
-		}
+	for name, release := range releases {
+		r := release.replayer(t)
 		arg := narrow
-		if len(config.Marks) > 1 { // a release whose question has gained a field
+		if len(release.Marks) > 1 { // a release whose question has gained a field
 			arg = wide
 		}
 		r.RegisterWorkflowWithOptions(programWorkflow(arg), sdkworkflow.RegisterOptions{Name: "Program"})

@@ -12,7 +12,7 @@ import (
 	"github.com/slipstream-go/slipstream/internal/wire"
 )
 
-// The alarm's times. They decide which timers a run starts: see protocolVersion.
+// The alarm's times. They decide which timers a run starts: see protocolWritten.
 const (
 	firstAsk = 15 * time.Second
 	lastAsk  = 5 * time.Minute // the longest interval; it doubles up to here

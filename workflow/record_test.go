@@ -2,9 +2,11 @@ package workflow_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,8 +34,8 @@ import (
 	"github.com/slipstream-go/slipstream/workflow"
 )
 
-// TestRecord runs the scenarios on a Temporal server. With SLIPSTREAM_RECORD=1 it writes
-// their histories into testdata, for TestReplay.
+// TestRecord runs the scenarios on a Temporal server. With SLIPSTREAM_RECORD=FOLDER it saves
+// those histories that the release's folder does not have yet, for TestReplay.
 func TestRecord(t *testing.T) {
 	t.Parallel()
 	c, namespace := dial(t)
@@ -169,12 +171,35 @@ func (s *recording) record(t *testing.T, c client.Client, namespace string) {
 		names = append(names, strings.TrimPrefix(e.GetEventType().String(), "EVENT_TYPE_"))
 	}
 	t.Log(strings.Join(names, " "))
-	if os.Getenv("SLIPSTREAM_RECORD") != "1" {
-		return
+	if folder := os.Getenv("SLIPSTREAM_RECORD"); folder != "" {
+		save(t, folder+"/"+s.name+".json", h)
 	}
+}
+
+// saving is held while a history and its line in SHA256SUMS are written.
+var saving sync.Mutex
+
+// save adds a history to those that are replayed for ever. What is there stays.
+func save(t *testing.T, name string, h *historypb.History) {
+	t.Helper()
 	b, err := temporalproto.CustomJSONMarshalOptions{Indent: " "}.Marshal(h)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join("testdata", s.name+".json"), append(b, '\n'), 0o644))
+	b = append(b, '\n')
+	saving.Lock()
+	defer saving.Unlock()
+	saved := sums(t)
+	if saved[name] != "" {
+		return
+	}
+	path := filepath.Join(histories, name)
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, b, 0o644))
+	saved[name] = fmt.Sprintf("%x", sha256.Sum256(b))
+	var lines strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(saved)) {
+		fmt.Fprintf(&lines, "%s  %s\n", saved[name], name)
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(histories, "SHA256SUMS"), []byte(lines.String()), 0o644))
 }
 
 // loser makes the first workflow task fail after its dispatch was carried out.

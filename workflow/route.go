@@ -15,10 +15,18 @@ const (
 	// changeID names the route decision in histories and in the TemporalChangeVersion
 	// search attribute.
 	changeID = "slipstream"
-	// protocolVersion is written into new route records. Everything that decides which
-	// commands a run writes (the wave rule, the alarm's intervals, the fallback's limits)
-	// belongs to it: to change such a rule, raise it and keep the old rule for old records.
-	protocolVersion = 1
+	// protocolWritten is what new route records say. Everything that decides which commands
+	// a run writes (the wave rule, the alarm's intervals, the fallback's limits) belongs to
+	// it: to change such a rule, raise it and keep the old rule for old records.
+	//
+	// While a release is rolled out, workers of the one before take over runs that it has
+	// begun. So a new version is known in one release and written from the next one on.
+	protocolWritten = 2
+	// protocolKnown is the highest version that this code goes by.
+	protocolKnown = 2
+
+	// protocolSuggests is the first version in which a run may be advised to continue as new.
+	protocolSuggests = 2
 )
 
 // decide returns the run's route, nil if the run is plain. The decision is made at the
@@ -53,18 +61,22 @@ func (r *router) record(ctx sdkworkflow.Context) *wire.Route {
 	types := slices.Sorted(maps.Keys(r.config.Marks))
 	options := sdkworkflow.SideEffectOptions{Summary: clip("Slipstream routes " + strings.Join(types, ", "))}
 	value := r.Next.SideEffectWithOptions(ctx, options, func(sdkworkflow.Context) any {
-		return wire.EncodeRoute(&wire.Route{Protocol: protocolVersion, Pools: r.config.Marks})
+		return wire.EncodeRoute(&wire.Route{Protocol: r.protocol, Pools: r.config.Marks})
 	})
 	var b []byte
 	err := value.Get(&b)
 	if err == nil {
 		var route *wire.Route
-		if route, err = wire.DecodeRoute(b); err == nil {
+		if route, err = wire.DecodeRoute(b); err == nil && route.Protocol > protocolKnown {
+			err = fmt.Errorf("it was written by a newer version of Slipstream (protocol %d, this one knows %d); update this worker", route.Protocol, protocolKnown)
+		}
+		if err == nil {
 			return route
 		}
 	}
-	// Without the record there is no telling which calls went where. Going on would be a
-	// guess; failing the workflow task keeps the run until the right code or key is back.
+	// Without the record there is no telling which calls went where, nor by which rules.
+	// Going on would be a guess; failing the workflow task keeps the run until the right code
+	// or key is back.
 	//nolint:forbidigo // this is how workflow code fails a workflow task
 	panic(fmt.Sprintf("[Slipstream] the route record of this run cannot be read: %v", err))
 }

@@ -16,6 +16,8 @@ import (
 type router struct {
 	interceptor.WorkflowOutboundInterceptorBase
 	config *Config
+	// protocol is what the record of this run says, should the run make one here.
+	protocol uint64
 
 	// root is a context that no cancel reaches, for everything the router does itself.
 	root sdkworkflow.Context
@@ -27,6 +29,7 @@ type router struct {
 	open     map[uint64]*call
 	buffer   []*call // the wave that is forming
 	early    early
+	signals  int // that the run has received, whoever sent them
 	held     watermark
 	watchers map[sdkworkflow.Channel]*watcher
 	cancels  []*call // cancel requests of this workflow task
@@ -37,9 +40,10 @@ type router struct {
 	then     []wire.Step // of the last chain; equal ones share it
 }
 
-func newRouter(config *Config) *router {
+func newRouter(config *Config, protocol uint64) *router {
 	return &router{
 		config:   config,
+		protocol: protocol,
 		open:     map[uint64]*call{},
 		watchers: map[sdkworkflow.Channel]*watcher{},
 	}

@@ -12,8 +12,9 @@ import (
 	"github.com/slipstream-go/slipstream/workflow"
 )
 
-// The workflows whose histories stand in testdata. They are ordinary workflow code that
-// knows nothing of Slipstream, but for those of chains; to change one, record its history again (see TestRecord).
+// The workflows whose histories are saved. They are ordinary workflow code that knows
+// nothing of Slipstream, but for those of chains, and none ever changes: add another one
+// (see TestRecord).
 var scenarios = map[string]any{
 	"Pipeline":    pipelineWorkflow,
 	"Mixed":       mixedWorkflow,

@@ -8,6 +8,8 @@
 // TestFidelity plays all scenarios. TestFidelityWithoutStickyCache plays some with a replay in every workflow task,
 // TestFidelityWithoutRedis some with the plugin but without a Redis, where calls end up as plain activities after all.
 //
+// Nothing is skipped: every scenario is in a group, is played by TestFidelity, and is listed with both outcomes.
+//
 // # Adding a scenario
 //
 // A scenario is a name and a function that plays it. The function is called once per mode, so that its variables
@@ -39,7 +41,8 @@
 //
 // Where a routed step may differ, the scenario says so in differs: the key of the note and the reason. The test fails
 // when other notes differ, and also when a declared difference is gone. The README of the repository lists the
-// reasons. A scenario whose calls stay plain by rule has staysPlain, and the test holds it to that.
+// reasons. A scenario whose calls stay plain by rule has staysPlain, or partlyRouted if some do, and the test holds it to
+// that.
 //
 // A server under load makes plain activities do more than one thing: an attempt is lost, a heartbeat is not answered in
 // time. So a difference counts only if it holds against several plain plays; the routed play has one.

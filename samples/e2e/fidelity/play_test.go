@@ -47,6 +47,8 @@ type play struct {
 	pluginOptions plugin.Options
 	startOptions  client.StartWorkflowOptions
 
+	withoutPlugin bool // whatever the mode
+
 	taskQueue, identity, workflowID string
 
 	registrations []func(worker.Registry)
@@ -203,7 +205,7 @@ func (p *play) connect() {
 	if p.c != nil {
 		return
 	}
-	if p.mode != plain {
+	if p.mode != plain && !p.withoutPlugin {
 		slipstream, err := plugin.New(p.pluginOptions)
 		require.NoError(p.t, err)
 		p.t.Cleanup(func() { require.NoError(p.t, slipstream.Close()) })

@@ -20,8 +20,12 @@ type scenario struct {
 	differs map[string]string
 	// staysPlain: these calls are never routed, by rule.
 	staysPlain bool
+	// partlyRouted: some of these calls are routed and some are not, by rule.
+	partlyRouted bool
 	// sendsNothing: a routed play need not dispatch anything, and a plain one need not schedule anything.
 	sendsNothing bool
+	// plainSendsNothing: a plain play need not schedule anything.
+	plainSendsNothing bool
 	// mayFallBack: calls may go plain where Redis fails, and need not.
 	mayFallBack bool
 }
@@ -44,6 +48,7 @@ var groups = []struct {
 	{"tracing", tracingScenarios},
 	{"registration", registrationScenarios},
 	{"life", lifeScenarios},
+	{"rollout", rolloutScenarios},
 	{"at most once", onceScenarios},
 	{"encryption", encryptionScenarios},
 	{"heartbeats", heartbeatScenarios},
@@ -157,7 +162,7 @@ func perform(t *testing.T, s scenario, m mode) outcome {
 	p.finish()
 	scheduled, markers := p.countEvents()
 	switch {
-	case s.sendsNothing && m != routed:
+	case m != routed && (s.sendsNothing || s.plainSendsNothing):
 	case s.sendsNothing:
 		require.Zero(t, scheduled, "activities scheduled in the routed mode")
 	case m != routed:
@@ -166,6 +171,9 @@ func perform(t *testing.T, s scenario, m mode) outcome {
 		require.NotZero(t, markers, "the run has no route record")
 	case s.staysPlain:
 		require.NotZero(t, scheduled, "these calls must stay plain")
+	case s.partlyRouted:
+		require.NotZero(t, scheduled, "some of these calls must stay plain")
+		require.NotZero(t, markers, "the run has no route record")
 	default:
 		require.Zero(t, scheduled, "activities scheduled in the routed mode")
 		require.NotZero(t, markers, "the run has no route record")
