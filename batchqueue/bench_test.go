@@ -2,9 +2,11 @@ package batchqueue
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-go/slipstream/internal/redistest"
@@ -54,28 +56,56 @@ func BenchmarkCore(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
 }
 
-// BenchmarkBacklogMemory reports what a waiting task of 200 bytes costs in Redis.
+// BenchmarkBacklogMemory reports what a waiting task of 200 bytes costs in Redis, and how
+// many times a bare stream entry that is.
 func BenchmarkBacklogMemory(b *testing.B) {
-	for _, width := range []int{1000, 1} {
+	const n = 48_000
+	rdb := redistest.Start(b).Client()
+	used := func() int64 {
+		return number(parseInfo(rdb.Info(b.Context(), "memory").Val())["used_memory"])
+	}
+	bare := func() float64 {
+		before := used()
+		for range n / 1000 {
+			pipe := rdb.Pipeline()
+			for range 1000 {
+				pipe.XAdd(b.Context(), &redis.XAddArgs{Stream: "bare", Values: []any{"d", make([]byte, 200)}})
+			}
+			_, err := pipe.Exec(b.Context())
+			require.NoError(b, err)
+		}
+		return float64(used()-before) / n
+	}()
+	for _, width := range []int{1000, 10, 1} {
 		b.Run(fmt.Sprintf("wave-%d", width), func(b *testing.B) {
-			rdb := redistest.Start(b).Client()
+			require.NoError(b, rdb.FlushAll(b.Context()).Err())
 			q, err := New(rdb, Options{Namespace: "default", Slots: 1})
 			require.NoError(b, err)
-			ctx := b.Context()
-			used := func() int64 {
-				info := parseInfo(rdb.Info(ctx, "memory").Val())
-				return number(info["used_memory"])
-			}
-			before, n := used(), 20000
-			for i := 0; i < n; i += width {
-				tasks := make([]Task, width)
-				for j := range tasks {
-					tasks[j] = Task{Number: uint64(j + 1), Fingerprint: 7, Type: "TranslateToSpanish", Payload: make([]byte, 200)}
+			fill := func(pool string, n int) {
+				var producers sync.WaitGroup
+				for p := range 16 {
+					producers.Go(func() {
+						for first := p * width; first < n; first += 16 * width {
+							tasks := make([]Task, width)
+							for i := range tasks {
+								tasks[i] = Task{Number: uint64(i + 1), Fingerprint: 7, Type: "TranslateToSpanish", Payload: make([]byte, 200)}
+							}
+							w := Wave{Run: fmt.Sprintf("0190c2a4-5b1e-7c3a-9f00-%012x", first), Slot: 0, Tasks: tasks, Common: make([]byte, 60)}
+							out, err := q.Enqueue(b.Context(), pool, &w)
+							if err != nil || out.Answers[0].Err != nil {
+								b.Errorf("enqueue: %v, %v", err, out.Answers)
+							}
+						}
+					})
 				}
-				_, err := q.Enqueue(ctx, "translate", &Wave{Run: fmt.Sprintf("0190c2a4-5b1e-7c3a-9f00-%012x", i), Slot: 0, Tasks: tasks, Common: make([]byte, 60)})
-				require.NoError(b, err)
+				producers.Wait()
 			}
-			b.ReportMetric(float64(used()-before)/float64(n), "B/task")
+			fill("other", 16*width) // what a server needs once: scripts, connections
+			before := used()
+			fill("translate", n)
+			cost := float64(used()-before) / n
+			b.ReportMetric(cost, "B/task")
+			b.ReportMetric(cost/bare, "x-bare")
 		})
 	}
 }

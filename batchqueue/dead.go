@@ -38,9 +38,13 @@ func (q *Queue) DeadLetters(ctx context.Context, pool string, slot int, after st
 		ms, _, _ := strings.Cut(m.ID, "-")
 		at, _ := strconv.ParseInt(ms, 10, 64)
 		l.At = time.UnixMilli(at)
-		l.Run, _ = decodeRun(text(m.Values["r"]))
-		l.Number, _ = strconv.ParseUint(text(m.Values["n"]), 10, 64)
-		if meta, err := parseMetadata(text(m.Values["m"])); err == nil {
+		var s storedEntry
+		for name, value := range m.Values {
+			s.set(name, text(value))
+		}
+		l.Run, _ = decodeRun(s.run)
+		l.Number, _ = strconv.ParseUint(s.number, 10, 64)
+		if meta, err := parseMetadata(s.meta); err == nil {
 			l.Losses = meta.losses
 		}
 		out = append(out, l)

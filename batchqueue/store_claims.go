@@ -35,11 +35,11 @@ func (q *Queue) claim(ctx context.Context, pool string, slot int, r claimRequest
 // readEntries turns a claim reply into deliveries. An entry that cannot be decoded
 // becomes a dead letter; one of a newer format is released for newer executors.
 func (q *Queue) readEntries(ctx context.Context, pool string, slot int, reply []any) ([]lostClaim, error) {
-	commons := map[string]commonData{}
-	broken := map[string]error{}
+	commons := map[commonKey]commonData{}
+	broken := map[commonKey]error{}
 	flat, _ := reply[1].([]any)
 	for i := 0; i+2 < len(flat); i += 3 {
-		key := text(flat[i]) + "\x00" + text(flat[i+1])
+		key := commonKey{text(flat[i]), text(flat[i+1])}
 		commons[key], broken[key] = decodeCommon([]byte(text(flat[i+2])))
 	}
 	entries, _ := reply[2].([]any)
@@ -50,21 +50,20 @@ func (q *Queue) readEntries(ctx context.Context, pool string, slot int, reply []
 			return out, fmt.Errorf("claim reply with an entry of %d parts: %w", len(parts), ErrInvalid)
 		}
 		d := &Delivery{Pool: pool, slot: slot, Type: text(parts[0]), lane: lane(text(parts[1])[0]), entry: text(parts[2])}
-		fields := map[string]string{}
 		list, _ := parts[3].([]any)
-		for i := 0; i+1 < len(list); i += 2 {
-			fields[text(list[i])] = text(list[i+1])
+		s := readStored(list)
+		common, err := commons[s.commonKey()], broken[s.commonKey()]
+		if s.folded {
+			common, err = decodeCommon([]byte(s.common))
 		}
-		key := fields["r"] + "\x00" + fields["w"]
-		err := broken[key]
 		if err == nil {
-			err = d.decode(fields, commons[key])
+			err = d.decode(s, common)
 		}
 		if details, told := strings.CutPrefix(text(parts[5]), "="); told {
 			d.Heartbeat = optional(details)
 		}
 		if err != nil {
-			q.setAside(ctx, pool, d, fields, err)
+			q.setAside(ctx, pool, d, s, err)
 			continue
 		}
 		out = append(out, lostClaim{delivery: d, executor: text(parts[4]), held: time.Duration(number(parts[6])) * time.Millisecond})
@@ -73,25 +72,25 @@ func (q *Queue) readEntries(ctx context.Context, pool string, slot int, reply []
 }
 
 // decode fills the delivery from a stream entry.
-func (d *Delivery) decode(f map[string]string, common commonData) (err error) {
-	if d.Run, err = decodeRun(f["r"]); err != nil {
-		return err
-	}
-	if d.Number, err = strconv.ParseUint(f["n"], 10, 64); err != nil {
-		return errUndecodable("task number", f["n"])
-	}
-	fingerprint, option, payload, err := decodeEntry([]byte(f["e"]))
+func (d *Delivery) decode(s storedEntry, common commonData) (err error) {
+	fingerprint, option, payload, err := decodeEntry([]byte(s.task))
 	if err != nil {
 		return err
+	}
+	if d.Run, err = decodeRun(s.run); err != nil {
+		return err
+	}
+	if d.Number, err = strconv.ParseUint(s.number, 10, 64); err != nil {
+		return errUndecodable("task number", s.number)
 	}
 	if option >= len(common.options) {
 		return fmt.Errorf("task %d has option %d of %d: %w", d.Number, option, len(common.options), ErrInvalid)
 	}
-	m, err := parseMetadata(f["m"])
+	m, err := parseMetadata(s.meta)
 	if err != nil {
 		return err
 	}
-	d.wave, d.Fingerprint, d.Payload = f["w"], fingerprint, payload
+	d.wave, d.Fingerprint, d.Payload = s.wave, fingerprint, payload
 	d.Options, d.Common = common.options[option], common.user
 	d.Attempt, d.losses, d.alone = m.attempt, m.losses, m.alone
 	ms, _, _ := strings.Cut(d.entry, "-")
@@ -101,7 +100,7 @@ func (d *Delivery) decode(f map[string]string, common commonData) (err error) {
 	if m.scheduledMS > 0 {
 		d.ScheduledAt = time.UnixMilli(m.scheduledMS)
 	}
-	d.LastFailure, d.Heartbeat = optional(f["l"]), optional(f["h"])
+	d.LastFailure, d.Heartbeat = optional(s.failure), optional(s.heartbeat)
 	return nil
 }
 
@@ -114,7 +113,7 @@ func optional(s string) []byte {
 }
 
 // setAside handles a claim that this code cannot run.
-func (q *Queue) setAside(ctx context.Context, pool string, d *Delivery, f map[string]string, cause error) {
+func (q *Queue) setAside(ctx context.Context, pool string, d *Delivery, s storedEntry, cause error) {
 	action, body := byte('D'), encodeOutcome(&Outcome{Kind: KindPoison, Retry: RetryNonRetryable})
 	if errors.Is(cause, errNoCommon) {
 		action = byte(actionFinish) // given up by its run, which has trimmed its data: no letter
@@ -123,7 +122,7 @@ func (q *Queue) setAside(ctx context.Context, pool string, d *Delivery, f map[st
 		action, body = byte(actionRelease), nil
 	}
 	args := []any{q.keys.inboxPrefix(), deadLettersKept, string(action), "", d.Type, string(rune(d.lane)), d.entry,
-		f["r"], f["w"], max(1, number(f["n"])), first8(f["e"]), body, 0, f["m"], f["l"], f["h"]}
+		s.run, s.wave, max(1, number(s.number)), first8(s.task), body, 0, s.meta, s.failure, s.heartbeat}
 	_, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, d.slot), args...)
 	q.log.Error("slipstream: cannot decode a task", "pool", pool, "slot", d.slot, "type", d.Type, "entry", d.entry,
 		"dead", action == 'D', "cause", cause, "error", err)

@@ -31,6 +31,7 @@ for i = 3, #ARGV, 14 do
   local action, lost_by, type, lane, id, run, wave = unpack(ARGV, i, i + 6)
   local n, fingerprint, body, delay, m, l, h = unpack(ARGV, i + 7, i + 13)
   n = tonumber(n)
+  run_key(run) -- the entry of a folded run is needed to unfold it
   local stream, reply = stream_key(lane, type), 's'
   local guarded = lost_by ~= '' and tonumber(redis.call('ZSCORE', LEASES, lost_by) or 0) > now
   -- An abandoned run's handlers were told to stop. What they say then is no outcome: the
