@@ -138,7 +138,7 @@ All names are built in keys.go. <slot> is slipstream:{<namespace>/<pool>/<slot>}
 	<slot>front:<type>      stream of tasks that come again   lives with the slot
 	<slot>suspect:<l>:<type>  stream of suspects of a level   lives with the slot
 	<slot>run:<run>         hash, the run record              retention after its last task
-	<slot>fold:<digits>     hash of runs that are folded      until their task is touched
+	<slot>fold:<number>     hash of runs that are folded      until their task is touched
 	<slot>box:<run>         list of outcomes                  until acknowledged or taken
 	<slot>taken:<run>       hash of outcomes taken            retention
 	<slot>closed:<run>:<wave>  closing answer                 1 min

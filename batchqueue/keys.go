@@ -60,7 +60,7 @@ const (
 	suffixFront       = "front:"      // + type: stream of released, reclaimed and due tasks
 	suffixSuspect     = "suspect:"    // + level 1..3 + ":" + type: stream of suspects
 	suffixRun         = "run:"        // + run: hash, the run record
-	suffixFold        = "fold:"       // + first digits of a run's sum: hash sum -> place of its only task
+	suffixFold        = "fold:"       // + number, from a run's sum: hash sum -> place of its only task
 	suffixBox         = "box:"        // + run: list of undelivered outcomes
 	suffixTaken       = "taken:"      // + run: hash number -> outcome handed to a dispatch
 	suffixClosed      = "closed:"     // + run + ":" + wave: the closing answer
@@ -134,8 +134,8 @@ func escapePart(s string) string {
 // fold is where a slot keeps the run while it is folded (see state.lua, which says it again).
 func (k keys) fold(pool string, slot int, run string) (key, field string) {
 	sum := sha1.Sum([]byte(encodeRun(run))) //nolint:gosec // the digest that scripts can make, not a secret
-	digits := hex.EncodeToString(sum[:])
-	return k.slot(pool, slot) + suffixFold + digits[:3], digits[3:11]
+	number := (int(sum[0])<<4 | int(sum[1])>>4) % 1024
+	return k.slot(pool, slot) + suffixFold + strconv.Itoa(number), hex.EncodeToString(sum[:])[3:11]
 }
 
 // Run names are UUIDs almost always; 16 bytes in base64 instead of 36 characters save

@@ -14,7 +14,7 @@
 --   V     bytes that delivery adds to each outcome
 --   D     first-last chunk whose tasks may wait in DUE; none once nothing is open
 -- A run whose first wave was one task, which may wait for ever, has no record at first: it
--- is folded. The hash fold:<digits of its sum> holds the place of its entry, and the entry
+-- is folded. The hash fold:<number, from its sum> holds the place of its entry, and the entry
 -- all that the record would say. Who needs the record unfolds it: run_key does.
 -- A table record is state, fingerprint, lane, and the place: type index, entry id:
 --   q  in a stream, waiting or claimed    d  delayed           x  claimed, cancel asked
@@ -99,9 +99,10 @@ local function fields(flat)
   return out
 end
 
+-- A thousand hashes: with a million runs they are still short enough to be listpacks.
 local function fold_of(run)
   local sum = redis.sha1hex(run)
-  return fold_key(string.sub(sum, 1, 3)), string.sub(sum, 4, 11)
+  return fold_key(tonumber(string.sub(sum, 1, 3), 16) % 1024), string.sub(sum, 4, 11)
 end
 
 -- can_fold: nothing is known of the run, and no other lies where it would.
