@@ -42,7 +42,8 @@ type ExecutorOptions struct {
 	// DrainTimeout is how long Stop lets handlers run on. Default 10 s.
 	DrainTimeout time.Duration
 	// ClaimBytes bounds the payload bytes that one claim brings; a larger task comes
-	// alone. Default 8 MiB.
+	// alone. Default 8 MiB. Where memory runs low, claims bring less: see
+	// Options.PauseAboveMemory.
 	ClaimBytes int
 	// RatePerSecond limits the starts of this executor. 0 means no limit. With a Budget,
 	// give the rate to it instead.
@@ -131,11 +132,12 @@ type backend struct {
 	clock  func(ctx context.Context) (time.Time, error) // Redis's
 	listen func(hearing) listener
 	ring   func(ctx context.Context, channel, payload string) error
+	memory *memoryGuard // nil: memory is never short
 }
 
 func (q *Queue) backend() backend {
 	return backend{
-		store: q, keys: q.keys, log: q.log, lease: q.opts.Lease,
+		store: q, keys: q.keys, log: q.log, lease: q.opts.Lease, memory: q.memory,
 		config: func(ctx context.Context, pool string, fresh bool) (PoolConfig, error) {
 			if fresh {
 				q.configs.forget(pool)
@@ -263,29 +265,31 @@ type ExecutorStats struct {
 	Permits, Running, Held, Unsettled int
 	// Homes and Leads are the slots it is home of and leads.
 	Homes, Leads []int
+	// MemoryShort: nothing is claimed, see Options.PauseAboveMemory.
+	MemoryShort bool
 	// Since Start: tasks claimed; adopted after a lost reply; ended with an outcome;
 	// retried; released; found to be somebody else's; out of the queue when settled;
 	// reclaimed from others; outcomes and batches delivered; batches whose delivery
-	// failed; failed operations on Redis.
+	// failed; failed operations on Redis; claims that were not made for want of memory.
 	Claimed, Adopted, Settled, Retried, Released, Lost, Dropped uint64
-	Reclaimed, Outcomes, Batches, Undelivered, Errors           uint64
+	Reclaimed, Outcomes, Batches, Undelivered, Errors, Withheld uint64
 }
 
 // counters count since Start.
 type counters struct {
 	claimed, adopted, settled, retried, released, lost, dropped atomic.Uint64
-	reclaimed, outcomes, batches, undelivered, errors           atomic.Uint64
+	reclaimed, outcomes, batches, undelivered, errors, withheld atomic.Uint64
 	running                                                     atomic.Int64
 }
 
 // Free is how many more tasks of a type the executor could start at once: permits that
 // neither handlers nor guests of its budget have. It is 0 for types that it does not
 // take, while tasks wait that it or another executor of the budget has seen and not
-// claimed, and while it claims nothing: paused, stopping, out of reach of Redis, held
-// back by a rate or by a full outbox. What it says is a moment's view, and others claim
-// too.
+// claimed, and while it claims nothing: paused, stopping, out of reach of Redis, short of
+// memory, held back by a rate or by a full outbox. What it says is a moment's view, and
+// others claim too.
 func (e *Executor) Free(taskType string) int {
-	if _, takes := slices.BinarySearch(e.opts.Types, taskType); !takes {
+	if _, takes := slices.BinarySearch(e.opts.Types, taskType); !takes || e.memory.isShort() {
 		return 0
 	}
 	return e.claimer.idle(int(e.stats.running.Load()))
@@ -297,9 +301,10 @@ func (e *Executor) Stats() ExecutorStats {
 	c := &e.stats
 	return ExecutorStats{
 		Permits: e.claimer.permits(), Running: int(c.running.Load()), Held: e.table.size(), Unsettled: e.settler.waiting(),
-		Homes: homes, Leads: leads,
+		Homes: homes, Leads: leads, MemoryShort: e.memory.isShort(),
 		Claimed: c.claimed.Load(), Adopted: c.adopted.Load(), Settled: c.settled.Load(), Retried: c.retried.Load(),
 		Released: c.released.Load(), Lost: c.lost.Load(), Dropped: c.dropped.Load(), Reclaimed: c.reclaimed.Load(),
 		Outcomes: c.outcomes.Load(), Batches: c.batches.Load(), Undelivered: c.undelivered.Load(), Errors: c.errors.Load(),
+		Withheld: c.withheld.Load(),
 	}
 }

@@ -11,11 +11,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// pageBytes bounds what an adoption and a look for lost claims bring at a time.
+const pageBytes = 8 << 20
+
 // deadLettersKept bounds the dead letters of a slot.
 const deadLettersKept = 10000
 
 func (q *Queue) claim(ctx context.Context, pool string, slot int, r claimRequest) (claimReply, error) {
-	args := []any{r.executor, milliseconds(r.lease), r.count, r.bytes, r.outboxLimit, r.suspects[0], r.suspects[1], r.suspects[2]}
+	args := []any{r.executor, milliseconds(r.lease), r.count, r.bytes, r.outboxLimit, r.outboxBytes, r.suspects[0], r.suspects[1], r.suspects[2]}
 	for _, t := range r.types {
 		args = append(args, t)
 	}
@@ -230,7 +233,7 @@ func (q *Queue) adopt(ctx context.Context, pool string, executor string, refs []
 	bySlot := map[int][]any{}
 	for _, r := range refs {
 		if bySlot[r.slot] == nil {
-			bySlot[r.slot] = []any{executor}
+			bySlot[r.slot] = []any{executor, pageBytes}
 		}
 		bySlot[r.slot] = append(bySlot[r.slot], string(rune(r.lane)), r.entry, r.typ)
 	}
@@ -259,7 +262,7 @@ func (q *Queue) dropLease(ctx context.Context, pool string, slot int, executor s
 }
 
 func (q *Queue) lost(ctx context.Context, pool string, slot, limit int) ([]lostClaim, bool, error) {
-	reply, err := q.scripts.run(ctx, q.rdb, call{lostScript, q.keys.slot(pool, slot), []any{limit}})[0].Slice()
+	reply, err := q.scripts.run(ctx, q.rdb, call{lostScript, q.keys.slot(pool, slot), []any{limit, pageBytes}})[0].Slice()
 	if err != nil {
 		return nil, false, fmt.Errorf("look for lost claims in pool %q slot %d: %w", pool, slot, unavailable(err))
 	}

@@ -490,6 +490,12 @@ local function revive(run, now)
   if redis.call('LLEN', box_key(run)) > 0 then make_deliverable(run, now) end
 end
 
+local function entry_bytes(flat)
+  local bytes = 0
+  for i = 2, #flat, 2 do bytes = bytes + #flat[i] end
+  return bytes
+end
+
 -- entries_reply gives claimed entries with the common data they refer to. It does not
 -- unfold: the entry of a folded run refers to nothing.
 local function entries_reply(entries)
