@@ -32,6 +32,9 @@ type ExecutorOptions struct {
 	Concurrency int
 	// Handler runs the tasks.
 	Handler Handler
+	// Cause gives the cause with which a handler's context ends, for ErrCanceled,
+	// ErrLeaseLost and ErrStopping. Default: these.
+	Cause func(why error) error
 	// TimeoutFailure says what the next attempt, and a later outcome, know of an attempt
 	// that ended in KindStartToClose or KindHeartbeat: a LastFailure in the form that
 	// Handler gives failures. It is called from several goroutines. Default: they know the
@@ -83,6 +86,9 @@ func (o ExecutorOptions) withDefaults() ExecutorOptions {
 	}
 	if o.ClaimBytes == 0 {
 		o.ClaimBytes = defaultClaimBytes
+	}
+	if o.Cause == nil {
+		o.Cause = func(why error) error { return why }
 	}
 	if o.TimeoutFailure == nil {
 		o.TimeoutFailure = func(d *Delivery, _ Kind) []byte { return d.LastFailure }
@@ -205,7 +211,7 @@ func newExecutor(b backend, o ExecutorOptions) (*Executor, error) {
 	if o.Budget == nil {
 		o.Budget = newBudget(math.MaxInt, o.RatePerSecond) // the pool's configuration may raise Concurrency
 	}
-	e := &Executor{backend: b, opts: o, pool: o.Pool, id: o.ID, obs: o.Observer, table: newTable()}
+	e := &Executor{backend: b, opts: o, pool: o.Pool, id: o.ID, obs: o.Observer, table: newTable(o.Cause(ErrCanceled))}
 	e.alarms = newAlarms(e.timeOut)
 	e.claimer = newClaimer(o.Budget, e.claimFrom)
 	e.settler = newSettler(e.pool, e.store, e.log)

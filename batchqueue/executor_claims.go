@@ -132,7 +132,7 @@ func (e *Executor) hold(d *Delivery, now time.Time, age time.Duration) *claim {
 		ctx, c.stopTimer = context.WithDeadline(ctx, deadline)
 	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	d.heartbeat = func(details []byte) { e.table.note(c, details) }
+	d.End, d.claim, d.table = c.cancel, c, e.table
 	e.table.add(c)
 	return c
 }
