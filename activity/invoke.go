@@ -201,7 +201,9 @@ func (v *invocation) execute(ctx context.Context) (output *commonpb.Payloads, er
 	if err := chain.Init(base); err != nil {
 		return nil, err
 	}
-	ctx = context.WithValue(ctx, outboundKey, inner.outbound)
+	if inner.outbound != interceptor.ActivityOutboundInterceptor(base) {
+		ctx = context.WithValue(ctx, outboundKey, inner.outbound)
+	}
 
 	header, in, err := v.input()
 	if err != nil {

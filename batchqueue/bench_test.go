@@ -109,3 +109,54 @@ func BenchmarkBacklogMemory(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkScripts is what Go does for a task on its way to and from Redis, of waves of
+// 1,000: build an enqueue, read a claim, build a settlement.
+func BenchmarkScripts(b *testing.B) {
+	const width = 1000
+	q, err := New(redis.NewClient(&redis.Options{}), Options{Namespace: "bench"})
+	require.NoError(b, err)
+	w := &Wave{Run: run, ID: 1, Common: make([]byte, 200)}
+	for n := range uint64(width) {
+		w.Tasks = append(w.Tasks, Task{Number: n + 1, Fingerprint: n, Type: "A", Payload: make([]byte, 200)})
+	}
+	perTask := func(b *testing.B) {
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/width, "ns/task")
+	}
+	b.Run("enqueue", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			q.enqueueCall("p", 0, w, 0, width)
+		}
+		perTask(b)
+	})
+
+	common := string(encodeCommon(commonData{options: []TaskOptions{{}}, user: w.Common}))
+	name := "@digest00" + encodeRun(run)
+	entries := make([]any, width)
+	for i := range entries {
+		entries[i] = []any{"A", "r", fmt.Sprintf("1700000000000-%d", i), []any{name, fmt.Sprint(i + 1), "e", string(encodeEntry(&w.Tasks[i], 0))}, "", "", int64(0)}
+	}
+	reply := []any{int64(0), []any{encodeRun(run), "digest00", common}, entries}
+	var deliveries []lostClaim
+	b.Run("claim", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if deliveries, err = q.readEntries(b.Context(), "p", 0, reply); err != nil || len(deliveries) != width {
+				b.Fatal(len(deliveries), err)
+			}
+		}
+		perTask(b)
+	})
+	b.Run("settle", func(b *testing.B) {
+		batch := make([]settlement, width)
+		for i := range batch {
+			batch[i] = settlement{d: deliveries[i].delivery, action: actionFinish, outcome: Outcome{Kind: KindCompleted, Attempt: 1, Executor: "worker@host", Payload: w.Tasks[i].Payload[:20]}}
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			q.settleArgs(batch)
+		}
+		perTask(b)
+	})
+}

@@ -112,7 +112,8 @@ func finalTimeouts(p RetryPolicy) (bits uint64) {
 // encodeOutcome is an outcome's body: the kind, then the rest. Its number and
 // fingerprint stand before it, written by the scripts.
 func encodeOutcome(o *Outcome) []byte {
-	b := []byte{byte(o.Kind)}
+	b := make([]byte, 0, 24+len(o.Executor)+len(o.LastFailure)+len(o.Details)+len(o.Payload))
+	b = append(b, byte(o.Kind))
 	b = binary.AppendUvarint(b, uint64(max(o.Attempt, 0)))
 	b = binary.AppendUvarint(b, uint64(max(o.Retry, 0)))
 	b = appendString(b, o.Executor)

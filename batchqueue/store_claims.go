@@ -93,7 +93,7 @@ func (d *Delivery) decode(s storedEntry, common commonData) (err error) {
 	if err != nil {
 		return err
 	}
-	d.wave, d.Fingerprint, d.Payload = s.wave, fingerprint, payload
+	d.stored, d.wave, d.Fingerprint, d.Payload = s.run, s.wave, fingerprint, payload
 	d.Options, d.Common = common.options[option], common.user
 	d.Attempt, d.losses, d.alone = m.attempt, m.losses, m.alone
 	ms, _, _ := strings.Cut(d.entry, "-")
@@ -143,6 +143,19 @@ func (q *Queue) settle(ctx context.Context, pool string, slot int, batch []settl
 	if len(batch) == 0 {
 		return nil, nil
 	}
+	reply, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, slot), q.settleArgs(batch)...)
+	if err != nil {
+		return nil, fmt.Errorf("settle %d tasks in pool %q slot %d: %w", len(batch), pool, slot, unavailable(err))
+	}
+	letters := text(reply)
+	out := make([]settleReply, len(letters))
+	for i := range letters {
+		out[i] = settleReply(letters[i])
+	}
+	return out, nil
+}
+
+func (q *Queue) settleArgs(batch []settlement) []any {
 	args := make([]any, 0, 2+14*len(batch))
 	args = append(args, q.keys.inboxPrefix(), deadLettersKept)
 	for i := range batch {
@@ -156,27 +169,23 @@ func (q *Queue) settle(ctx context.Context, pool string, slot int, batch []settl
 		if s.outcome.Kind != 0 {
 			body = encodeOutcome(&s.outcome)
 		}
-		meta := metadata{attempt: s.attempt, losses: s.losses, alone: s.alone, scheduledMS: d.ScheduledAt.UnixMilli()}
-		delay := milliseconds(s.delay)
+		meta, delay := "", milliseconds(s.delay)
 		if s.action == actionFinish {
-			delay = 0
+			delay = 0 // and nothing to remember
 			if d.Options.Retry.MaximumAttempts == 1 {
 				delay = 1
 			}
+		} else {
+			meta = metadata{attempt: s.attempt, losses: s.losses, alone: s.alone, scheduledMS: d.ScheduledAt.UnixMilli()}.String()
 		}
-		args = append(args, string(action), s.lostBy, d.Type, string(rune(d.lane)), d.entry, encodeRun(d.Run), d.wave,
-			d.Number, fingerprintBytes(d.Fingerprint), body, delay, meta.String(), s.lastFailure, s.heartbeat)
+		run := d.stored
+		if run == "" {
+			run = encodeRun(d.Run)
+		}
+		args = append(args, string(action), s.lostBy, d.Type, string(rune(d.lane)), d.entry, run, d.wave,
+			d.Number, fingerprintBytes(d.Fingerprint), body, delay, meta, s.lastFailure, s.heartbeat)
 	}
-	reply, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, slot), args...)
-	if err != nil {
-		return nil, fmt.Errorf("settle %d tasks in pool %q slot %d: %w", len(batch), pool, slot, unavailable(err))
-	}
-	letters := text(reply)
-	out := make([]settleReply, len(letters))
-	for i := range letters {
-		out[i] = settleReply(letters[i])
-	}
-	return out, nil
+	return args
 }
 
 func claimName(r claimRef) string { return string(rune(r.lane)) + r.entry + "/" + r.typ }

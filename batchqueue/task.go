@@ -200,6 +200,8 @@ type Delivery struct {
 	lane  lane
 	entry string
 	wave  string
+	// stored is Run as Redis has it, where it came from there.
+	stored string
 	// Set by the executor, for the details that the handler records.
 	claim *claim
 	table *table
