@@ -39,6 +39,9 @@ type dispatch struct {
 	// unsent are the calls that are not in the queue, or perhaps not, and may go plain.
 	unsent []unsent
 	taken  int // bytes of outcomes in the marker
+	// then are the steps of the last chain, thenQueued the same as the queue takes them.
+	then       []wire.Step
+	thenQueued []batchqueue.Step
 }
 
 type unsent struct {
@@ -80,7 +83,7 @@ func (d *dispatch) prepare() []int {
 	for i := range d.wave.Calls {
 		c := &d.wave.Calls[i]
 		a := &d.marker.Answers[i]
-		*a = wire.Answer{Number: c.Number, Type: c.Type, Fingerprint: c.Fingerprint, Address: -1}
+		*a = wire.Answer{Number: c.Number, Type: c.Name(), Fingerprint: c.Fingerprint, Address: -1}
 		if a.Fingerprint == 0 {
 			a.Fingerprint = wire.Fingerprint(d.marker.RunID, c)
 		}
@@ -124,8 +127,10 @@ func (d *dispatch) send(ctx context.Context, g *group) {
 func (d *dispatch) handled(ctx context.Context, g *group) bool {
 	var types []string
 	for _, i := range g.calls {
-		if name := d.wave.Calls[i].Type; !slices.Contains(types, name) {
-			types = append(types, name)
+		for _, name := range d.wave.Calls[i].Types() {
+			if !slices.Contains(types, name) {
+				types = append(types, name)
+			}
 		}
 	}
 	var hurry <-chan struct{}
@@ -139,7 +144,10 @@ func (d *dispatch) handled(ctx context.Context, g *group) bool {
 		d.leave(g, nil)
 		return false
 	}
-	if absent := func(i int) bool { return !known[d.wave.Calls[i].Type] }; slices.ContainsFunc(g.calls, absent) {
+	absent := func(i int) bool {
+		return slices.ContainsFunc(d.wave.Calls[i].Types(), func(name string) bool { return !known[name] })
+	}
+	if slices.ContainsFunc(g.calls, absent) {
 		d.r.count("slipstream_calls_not_handled", d.leave(g, absent))
 	}
 	return true
@@ -251,14 +259,15 @@ func (d *dispatch) fallBack() {
 	plain := 0
 	for _, u := range d.unsent {
 		a := &d.marker.Answers[u.call]
-		once := d.wave.Calls[u.call].Options.Retry.GetMaximumAttempts() == 1
+		c := &d.wave.Calls[u.call]
+		short := budget < c.Weight()
 		switch {
-		case u.group != nil && (once || budget == 0):
+		case u.group != nil && (c.Once() || short):
 			a.State, a.Address = wire.StateUnsure, u.group.address
-		case budget == 0:
+		case short:
 			a.State = wire.StateWaiting
 		default:
-			budget--
+			budget -= c.Weight()
 			plain++
 			a.State = wire.StatePlain
 			if u.group != nil {

@@ -304,7 +304,7 @@ func TestWindowLeavesWhatIsSlow(t *testing.T) {
 	t.Cleanup(release)
 	m := d.dispatch(t, waveOf(callOf(1, "fast"), callOf(2, "slow")))
 	require.Equal(t, []wire.State{wire.StateDone, wire.StateQueued}, states(m))
-	require.False(t, d.rt.latency.fits("slow", time.Second), "a type that was too slow is not waited for next time")
+	require.False(t, d.rt.latency.fits(time.Second, "slow"), "a type that was too slow is not waited for next time")
 
 	d.rt.latency.observe("slow", 10*time.Hour)
 	d.rt.o.Window = time.Hour // would hang if it were waited for
@@ -467,6 +467,11 @@ func TestOutcomesKeepTheirMeaning(t *testing.T) {
 	require.Empty(t, canceled.Payloads, "the handler gave no details")
 	canceled = wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCanceled})
 	require.Equal(t, wire.NotStarted(), canceled.Payloads)
+	canceled = wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCanceled, Step: 2, Retry: batchqueue.RetryCancelRequested})
+	require.Equal(t, wire.NotStarted(), canceled.Payloads, "a step that waited")
+	require.EqualValues(t, 2, canceled.Step)
+	canceled = wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCanceled, Step: 2})
+	require.Empty(t, canceled.Payloads, "a step that was not enqueued")
 
 	damaged := wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCompleted, Payload: []byte{0xff}})
 	require.Empty(t, damaged.Payloads)
@@ -496,17 +501,17 @@ func TestBreaker(t *testing.T) {
 
 func TestLatencies(t *testing.T) {
 	l := newLatencies()
-	require.True(t, l.fits("unknown", time.Millisecond))
+	require.True(t, l.fits(time.Millisecond, "unknown"))
 	l.observe("A", 100*time.Millisecond)
-	require.False(t, l.fits("A", 50*time.Millisecond))
+	require.False(t, l.fits(50*time.Millisecond, "A"))
 	for range 10 {
 		l.observe("A", time.Millisecond)
 	}
-	require.True(t, l.fits("A", 50*time.Millisecond))
+	require.True(t, l.fits(50*time.Millisecond, "A"))
 	l.observe("A", time.Hour)
-	require.False(t, l.fits("A", time.Minute))
+	require.False(t, l.fits(time.Minute, "A"))
 	l.types["A"].at = time.Now().Add(-latencyKept - time.Second)
-	require.True(t, l.fits("A", time.Minute), "old observations do not count")
+	require.True(t, l.fits(time.Minute, "A"), "old observations do not count")
 }
 
 func TestClosedRunsAreForgotten(t *testing.T) {

@@ -57,7 +57,7 @@ func BenchmarkCore(b *testing.B) {
 }
 
 // BenchmarkBacklogMemory reports what a waiting task of 200 bytes costs in Redis, and how
-// many times a bare stream entry that is.
+// many times a bare stream entry that is; alone and with two steps behind it.
 func BenchmarkBacklogMemory(b *testing.B) {
 	const n = 48_000
 	rdb := redistest.Start(b).Client()
@@ -76,8 +76,14 @@ func BenchmarkBacklogMemory(b *testing.B) {
 		}
 		return float64(used()-before) / n
 	}()
-	for _, width := range []int{1000, 10, 1} {
-		b.Run(fmt.Sprintf("wave-%d", width), func(b *testing.B) {
+	steps := []Step{{Type: "TranslateToFrench", Payload: make([]byte, 4)}, {Type: "TranslateToGerman", Payload: make([]byte, 4)}}
+	for _, c := range []struct {
+		name  string
+		width int
+		then  []Step
+	}{{"wave-1000", 1000, nil}, {"wave-10", 10, nil}, {"wave-1", 1, nil}, {"steps-wave-1000", 1000, steps}, {"steps-wave-1", 1, steps}} {
+		width := c.width
+		b.Run(c.name, func(b *testing.B) {
 			require.NoError(b, rdb.FlushAll(b.Context()).Err())
 			q, err := New(rdb, Options{Namespace: "default", Slots: 1})
 			require.NoError(b, err)
@@ -88,7 +94,7 @@ func BenchmarkBacklogMemory(b *testing.B) {
 						for first := p * width; first < n; first += 16 * width {
 							tasks := make([]Task, width)
 							for i := range tasks {
-								tasks[i] = Task{Number: uint64(i + 1), Fingerprint: 7, Type: "TranslateToSpanish", Payload: make([]byte, 200)}
+								tasks[i] = Task{Number: uint64(i + 1), Fingerprint: 7, Type: "TranslateToSpanish", Payload: make([]byte, 200), Then: c.then}
 							}
 							w := Wave{Run: fmt.Sprintf("0190c2a4-5b1e-7c3a-9f00-%012x", first), Slot: 0, Tasks: tasks, Common: make([]byte, 60)}
 							out, err := q.Enqueue(b.Context(), pool, &w)
@@ -135,7 +141,7 @@ func BenchmarkScripts(b *testing.B) {
 	name := "@digest00" + encodeRun(run)
 	entries := make([]any, width)
 	for i := range entries {
-		entries[i] = []any{"A", "r", fmt.Sprintf("1700000000000-%d", i), []any{name, fmt.Sprint(i + 1), "e", string(encodeEntry(&w.Tasks[i], 0))}, "", "", int64(0)}
+		entries[i] = []any{"A", "r", fmt.Sprintf("1700000000000-%d", i), []any{name, fmt.Sprint(i + 1), "e", string(encodeEntry(w.Tasks[i].Fingerprint, position{}, w.Tasks[i].Payload))}, "", "", int64(0)}
 	}
 	reply := []any{int64(0), []any{encodeRun(run), "digest00", common}, entries}
 	var deliveries []lostClaim
@@ -155,7 +161,7 @@ func BenchmarkScripts(b *testing.B) {
 		}
 		b.ReportAllocs()
 		for b.Loop() {
-			q.settleArgs(batch)
+			q.settleArgs("p", 0, batch)
 		}
 		perTask(b)
 	})

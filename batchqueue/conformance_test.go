@@ -3,6 +3,7 @@ package batchqueue
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ func TestConformance(t *testing.T) {
 	for name, start := range servers {
 		t.Run(name, func(t *testing.T) {
 			rdb := start(t)
-			for _, c := range conformance {
+			for _, c := range slices.Concat(conformance, conformanceOfSteps) {
 				t.Run(c.name, func(t *testing.T) {
 					c.test(newBench(t, rdb))
 				})
@@ -97,13 +98,17 @@ func (b *bench) settle(s ...settlement) string {
 	return out
 }
 
+// done completes what was delivered: the task, or its step where others follow.
 func done(d *Delivery) settlement {
+	if !d.Last() {
+		return advanceOf(d, append([]byte("result of "), d.Payload...), "e1")
+	}
 	return settlement{d: d, action: actionFinish, outcome: Outcome{Kind: KindCompleted, Attempt: d.Attempt, Payload: append([]byte("result of "), d.Payload...)}}
 }
 
 func again(d *Delivery, delay time.Duration) settlement {
 	return settlement{d: d, action: actionRetry, attempt: d.Attempt + 1, delay: delay, lastFailure: []byte("why"),
-		outcome: Outcome{Kind: KindCanceled, Attempt: d.Attempt}}
+		outcome: Outcome{Kind: KindCanceled, Step: d.Step, Attempt: d.Attempt}}
 }
 
 func release(d *Delivery) settlement {

@@ -13,6 +13,9 @@ nothing of Temporal; Slipstream's activity package puts workflows on top of it.
   - Enqueue is idempotent by (run, number, fingerprint). The same number with another
     fingerprint is another question: it supersedes the old task, whose outcome can then
     no longer reach the run.
+  - A task may have steps, one after the other. The script that records that a step
+    completed adds the next: a task is in one step, and no step is skipped or begun twice
+    but by the rules above.
   - When an executor dies, its tasks run elsewhere within two leases plus their retry
     interval. When it stops in an orderly way, they run elsewhere at once and no attempt
     is burnt.
@@ -52,6 +55,7 @@ taken instead of being delivered.
 	                  v                          a acknowledged      t taken
 	              q waiting
 
+Where a step follows, "complete" leads back to q waiting, in the stream of its type.
 Superseding moves a number from any state to q waiting under its new fingerprint. A
 cancel of a claimed task makes it x: as q, but its next failure or release ends it.
 
@@ -102,7 +106,8 @@ tasks do not move, and the state machine knows nothing of it.
 	script     transition                                   caller
 	enqueue    nothing -> q                                  Enqueue
 	claim      q waiting -> q claimed                        executor
-	settle     claimed -> f, d or q waiting                  executor, Reclaimer
+	settle     claimed -> f, d or q waiting (also the next   executor, Reclaimer
+	           step)
 	due        d -> q; waiting past its deadline -> f        leader of the slot
 	cancel     q waiting, d -> f; claimed -> x               Cancel
 	take       f -> t; closes a window                       CloseWindow, Ask

@@ -274,18 +274,18 @@ type ExecutorStats struct {
 	// MemoryShort: nothing is claimed, see Options.PauseAboveMemory.
 	MemoryShort bool
 	// Since Start: tasks claimed; adopted after a lost reply; ended with an outcome;
-	// retried; released; found to be somebody else's; out of the queue when settled;
+	// gone on to their next step; retried; released; found to be somebody else's; out of the queue when settled;
 	// reclaimed from others; outcomes and batches delivered; batches whose delivery
 	// failed; failed operations on Redis; claims that were not made for want of memory.
-	Claimed, Adopted, Settled, Retried, Released, Lost, Dropped uint64
-	Reclaimed, Outcomes, Batches, Undelivered, Errors, Withheld uint64
+	Claimed, Adopted, Settled, Advanced, Retried, Released, Lost, Dropped uint64
+	Reclaimed, Outcomes, Batches, Undelivered, Errors, Withheld           uint64
 }
 
 // counters count since Start.
 type counters struct {
-	claimed, adopted, settled, retried, released, lost, dropped atomic.Uint64
-	reclaimed, outcomes, batches, undelivered, errors, withheld atomic.Uint64
-	running                                                     atomic.Int64
+	claimed, adopted, settled, advanced, retried, released, lost, dropped atomic.Uint64
+	reclaimed, outcomes, batches, undelivered, errors, withheld           atomic.Uint64
+	running                                                               atomic.Int64
 }
 
 // Free is how many more tasks of a type the executor could start at once: permits that
@@ -308,7 +308,7 @@ func (e *Executor) Stats() ExecutorStats {
 	return ExecutorStats{
 		Permits: e.claimer.permits(), Running: int(c.running.Load()), Held: e.table.size(), Unsettled: e.settler.waiting(),
 		Homes: homes, Leads: leads, MemoryShort: e.memory.isShort(),
-		Claimed: c.claimed.Load(), Adopted: c.adopted.Load(), Settled: c.settled.Load(), Retried: c.retried.Load(),
+		Claimed: c.claimed.Load(), Adopted: c.adopted.Load(), Settled: c.settled.Load(), Advanced: c.advanced.Load(), Retried: c.retried.Load(),
 		Released: c.released.Load(), Lost: c.lost.Load(), Dropped: c.dropped.Load(), Reclaimed: c.reclaimed.Load(),
 		Outcomes: c.outcomes.Load(), Batches: c.batches.Load(), Undelivered: c.undelivered.Load(), Errors: c.errors.Load(),
 		Withheld: c.withheld.Load(),

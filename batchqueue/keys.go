@@ -87,7 +87,6 @@ const group = "executors"
 func luaKeys() string {
 	var b strings.Builder
 	b.WriteString("local P = KEYS[1]\nlocal GROUP = '" + group + "'\n")
-	b.WriteString("local FORMAT = " + strconv.Itoa(formatVersion) + "\n")
 	for _, fixed := range []struct{ name, suffix string }{
 		{"TYPES", suffixTypes}, {"DUE", suffixDue}, {"DELAYED", suffixDelayed},
 		{"DELIVERABLE", suffixDeliverable}, {"LEASES", suffixLeases},

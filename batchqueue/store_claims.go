@@ -76,7 +76,7 @@ func (q *Queue) readEntries(ctx context.Context, pool string, slot int, reply []
 
 // decode fills the delivery from a stream entry.
 func (d *Delivery) decode(s storedEntry, common commonData) (err error) {
-	fingerprint, option, payload, err := decodeEntry([]byte(s.task))
+	fingerprint, at, payload, err := decodeEntry([]byte(s.task))
 	if err != nil {
 		return err
 	}
@@ -86,19 +86,25 @@ func (d *Delivery) decode(s storedEntry, common commonData) (err error) {
 	if d.Number, err = strconv.ParseUint(s.number, 10, 64); err != nil {
 		return errUndecodable("task number", s.number)
 	}
-	if option >= len(common.options) {
-		return fmt.Errorf("task %d has option %d of %d: %w", d.Number, option, len(common.options), ErrInvalid)
+	if at.option >= len(common.options) {
+		return fmt.Errorf("task %d has option %d of %d: %w", d.Number, at.option, len(common.options), ErrInvalid)
+	}
+	if at.planned {
+		if at.plan >= len(common.plans) || at.step > len(common.plans[at.plan].steps) {
+			return fmt.Errorf("task %d is in step %d of plan %d, of %d plans: %w", d.Number, at.step, at.plan, len(common.plans), ErrInvalid)
+		}
+		d.Step, d.Then, d.plan = at.step, common.plans[at.plan].steps, &common.plans[at.plan]
 	}
 	m, err := parseMetadata(s.meta)
 	if err != nil {
 		return err
 	}
 	d.stored, d.wave, d.Fingerprint, d.Payload = s.run, s.wave, fingerprint, payload
-	d.Options, d.Common = common.options[option], common.user
+	d.position, d.Options, d.Common = at, common.options[at.option], common.user
 	d.Attempt, d.losses, d.alone = m.attempt, m.losses, m.alone
 	ms, _, _ := strings.Cut(d.entry, "-")
-	at, _ := strconv.ParseInt(ms, 10, 64)
-	d.AttemptScheduledAt = time.UnixMilli(at)
+	added, _ := strconv.ParseInt(ms, 10, 64)
+	d.AttemptScheduledAt = time.UnixMilli(added)
 	d.ScheduledAt = d.AttemptScheduledAt
 	if m.scheduledMS > 0 {
 		d.ScheduledAt = time.UnixMilli(m.scheduledMS)
@@ -124,7 +130,7 @@ func (q *Queue) setAside(ctx context.Context, pool string, d *Delivery, s stored
 	if _, newer := errors.AsType[unknownVersionError](cause); newer {
 		action, body = byte(actionRelease), nil
 	}
-	args := []any{q.keys.inboxPrefix(), deadLettersKept, string(action), "", d.Type, string(rune(d.lane)), d.entry,
+	args := []any{q.keys.inboxPrefix(), deadLettersKept, q.keys.poolBell(pool), d.slot, string(action), "", d.Type, string(rune(d.lane)), d.entry,
 		s.run, s.wave, max(1, number(s.number)), first8(s.task), body, 0, s.meta, s.failure, s.heartbeat}
 	_, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, d.slot), args...)
 	q.log.Error("slipstream: cannot decode a task", "pool", pool, "slot", d.slot, "type", d.Type, "entry", d.entry,
@@ -143,7 +149,7 @@ func (q *Queue) settle(ctx context.Context, pool string, slot int, batch []settl
 	if len(batch) == 0 {
 		return nil, nil
 	}
-	reply, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, slot), q.settleArgs(batch)...)
+	reply, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, slot), q.settleArgs(pool, slot, batch)...)
 	if err != nil {
 		return nil, fmt.Errorf("settle %d tasks in pool %q slot %d: %w", len(batch), pool, slot, unavailable(err))
 	}
@@ -155,9 +161,9 @@ func (q *Queue) settle(ctx context.Context, pool string, slot int, batch []settl
 	return out, nil
 }
 
-func (q *Queue) settleArgs(batch []settlement) []any {
-	args := make([]any, 0, 2+14*len(batch))
-	args = append(args, q.keys.inboxPrefix(), deadLettersKept)
+func (q *Queue) settleArgs(pool string, slot int, batch []settlement) []any {
+	args := make([]any, 0, 4+14*len(batch))
+	args = append(args, q.keys.inboxPrefix(), deadLettersKept, q.keys.poolBell(pool), slot)
 	for i := range batch {
 		s := &batch[i]
 		d := s.d
@@ -169,21 +175,29 @@ func (q *Queue) settleArgs(batch []settlement) []any {
 		if s.outcome.Kind != 0 {
 			body = encodeOutcome(&s.outcome)
 		}
-		meta, delay := "", milliseconds(s.delay)
+		delay := milliseconds(s.delay)
 		if s.action == actionFinish {
-			delay = 0 // and nothing to remember
+			delay = 0
 			if d.Options.Retry.MaximumAttempts == 1 {
 				delay = 1
 			}
-		} else {
-			meta = metadata{attempt: s.attempt, losses: s.losses, alone: s.alone, scheduledMS: d.ScheduledAt.UnixMilli()}.String()
+		}
+		more := [3]any{"", "", ""}
+		switch {
+		case s.action == actionAdvance:
+			at := d.position
+			at.option, at.step = d.plan.options[d.Step], d.Step+1
+			more = [3]any{d.Then[d.Step].Type, encodeEntry(d.Fingerprint, at, s.next), ""}
+		case s.action != actionFinish: // then there is nothing to remember
+			meta := metadata{attempt: s.attempt, losses: s.losses, alone: s.alone, scheduledMS: d.ScheduledAt.UnixMilli()}
+			more = [3]any{meta.String(), s.lastFailure, s.heartbeat}
 		}
 		run := d.stored
 		if run == "" {
 			run = encodeRun(d.Run)
 		}
 		args = append(args, string(action), s.lostBy, d.Type, string(rune(d.lane)), d.entry, run, d.wave,
-			d.Number, fingerprintBytes(d.Fingerprint), body, delay, meta, s.lastFailure, s.heartbeat)
+			d.Number, fingerprintBytes(d.Fingerprint), body, delay, more[0], more[1], more[2])
 	}
 	return args
 }
