@@ -6,6 +6,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
+
 	"github.com/slipstream-go/slipstream/batchqueue"
 )
 
@@ -54,4 +57,56 @@ func BenchmarkWaitingHandler(b *testing.B) {
 		close(release)
 		ended.Wait()
 	}
+}
+
+// BenchmarkEnvelope is what a task carries for the handler: its own part, and the part of
+// its wave.
+func BenchmarkEnvelope(b *testing.B) {
+	c := &call{Input: make([]byte, 200)}
+	a := &address{
+		Namespace: "default", WorkflowID: "order-0123456789", RunID: "0190c2a4-5b1e-7c3a-9f00-0123456789ab", WorkflowType: "Translate", TaskQueue: "translate",
+		Header: &commonpb.Header{Fields: map[string]*commonpb.Payload{"trace": {Data: make([]byte, 55)}}},
+	}
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			encodeCall(c)
+		}
+	})
+	b.Run("decode", func(b *testing.B) {
+		raw := encodeCall(c)
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := decodeCall(raw); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	common, err := encodeAddress(a)
+	require.NoError(b, err)
+	b.Run("encode-address", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := encodeAddress(a); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("decode-address", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := decodeAddress(common); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("decode-address-of-wave", func(b *testing.B) {
+		var last lastAddress
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := last.of(common); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -57,7 +57,7 @@ func TestWhatCountsAgainstTheBudget(t *testing.T) {
 		"marked":                         {ours, info("noContext", false), true},
 		"unmarked":                       {ours, info("other", false), false},
 		"local":                          {ours, info("noContext", true), false},
-		"routed, which has its permit":   {ours, newOutbound(w, h, info("noContext", false).info), false},
+		"routed, which has its permit":   {ours, newOutbound(w, h, &info("noContext", false).info), false},
 		"no worker of ours":              {t.Context(), info("noContext", false), false},
 		"a worker that runs none marked": {idle, info("noContext", false), false},
 	} {

@@ -138,6 +138,7 @@ func (w *Worker) newExecutor(ctx context.Context, h *host, o batchqueue.Executor
 	o.PoolRatePerSecond = limitOf(w.options.TaskQueueActivitiesPerSecond)
 	o.DrainTimeout = w.rt.o.DrainTimeout
 	o.Handler = func(ctx context.Context, d *batchqueue.Delivery) batchqueue.Result { return w.handle(ctx, h, d) }
+	o.Cause = cancelCause
 	o.TimeoutFailure = w.timeoutFailure
 	o.Deliver = func(ctx context.Context, b *batchqueue.Batch) error { return w.deliver(ctx, h, b) }
 	return w.rt.queue.NewExecutor(o)

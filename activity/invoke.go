@@ -44,7 +44,7 @@ type invocation struct {
 // handle runs one attempt. It is the executor's batchqueue.Handler and never panics.
 func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) batchqueue.Result {
 	started := time.Now()
-	v := &invocation{w: w, h: h, d: d, address: &address{}, call: &call{}}
+	v := &invocation{w: w, h: h, d: d, address: noAddress, call: noCall}
 	err := v.decode()
 	v.args, v.dc, v.fc = w.rt.client.taskConverters(v.address, d.Type)
 	v.sealed = v.dc
@@ -60,7 +60,7 @@ func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) ba
 	if deadline, ok := ctx.Deadline(); ok {
 		v.info.Deadline = deadline // the queue allows for the difference of the clocks
 	}
-	v.metrics = newOutbound(w, h, v.info).GetMetricsHandler(ctx)
+	v.metrics = newOutbound(w, h, &v.info).GetMetricsHandler(ctx)
 	if err != nil {
 		// A newer worker may be able to read it, so this is an attempt like any other.
 		return v.failed(err)
@@ -83,6 +83,12 @@ func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) ba
 	return result
 }
 
+// What a task is taken to carry that cannot be read.
+var (
+	noAddress = &address{}
+	noCall    = &call{}
+)
+
 // decode reads what the task carries; what it could not read stays empty.
 func (v *invocation) decode() error {
 	c, err := decodeCall(v.d.Payload)
@@ -97,7 +103,7 @@ func (v *invocation) decode() error {
 		}
 		c.ActivityID, c.NonRetryable = fixed.ActivityID, fixed.NonRetryable
 	}
-	a, err := decodeAddress(v.d.Common)
+	a, err := v.w.addresses.of(v.d.Common)
 	if err != nil {
 		return err
 	}
@@ -107,10 +113,10 @@ func (v *invocation) decode() error {
 }
 
 func (v *invocation) run(queueCtx context.Context) (result batchqueue.Result) {
-	ctx, abort, end := v.w.taskContext(queueCtx, v.h, v.info.Deadline)
+	ctx, end := v.context(queueCtx)
 	defer end()
 	if v.diverted != nil {
-		v.diverted.begin(ctx, v.w, abort)
+		v.diverted.begin(ctx, v.w, v.d.End)
 	}
 	// The handler may panic, and so may the converters that run here and there: where
 	// details cannot be encoded, for instance.
@@ -119,7 +125,7 @@ func (v *invocation) run(queueCtx context.Context) (result batchqueue.Result) {
 			result = v.failed(v.panicked(p, panicStack(v.info.TaskQueue)))
 		}
 	}()
-	output, err := v.execute(ctx, abort)
+	output, err := v.execute(ctx)
 
 	// Only a cancel that the workflow asked for is reported as one.
 	canceled := errors.Is(ctx.Err(), context.Canceled) && temporal.IsCanceledError(context.Cause(ctx))
@@ -144,7 +150,7 @@ func (v *invocation) run(queueCtx context.Context) (result batchqueue.Result) {
 	if errors.Is(err, sdkactivity.ErrResultPending) {
 		return v.resultPending()
 	}
-	if v.diverted != nil && errors.Is(context.Cause(queueCtx), batchqueue.ErrStopping) {
+	if v.diverted != nil && errors.Is(context.Cause(queueCtx), worker.ErrWorkerShutdown) {
 		v.diverted.linger(ctx, v.w, true, v.d.Heartbeat)
 	}
 	if isBenign(err) || v.dropped(queueCtx) {
@@ -177,19 +183,19 @@ func (v *invocation) panicked(p any, stack string) error {
 // released to run again, or is another executor's.
 func (v *invocation) dropped(queueCtx context.Context) bool {
 	cause := context.Cause(queueCtx)
-	return errors.Is(cause, batchqueue.ErrStopping) || errors.Is(cause, batchqueue.ErrLeaseLost)
+	return errors.Is(cause, worker.ErrWorkerShutdown) || errors.Is(cause, batchqueue.ErrLeaseLost)
 }
 
 // execute builds the user's interceptors around the handler, as the SDK does for each
 // activity, and calls them.
-func (v *invocation) execute(ctx context.Context, abort context.CancelCauseFunc) (output *commonpb.Payloads, err error) {
+func (v *invocation) execute(ctx context.Context) (output *commonpb.Payloads, err error) {
 	h := v.w.registry.find(v.d.Type)
 	if h == nil {
 		v.metrics.Counter("temporal_unregistered_activity_invocation").Inc(1)
 		return nil, v.w.registry.errNotRegistered(v.d.Type)
 	}
-	base := newOutbound(v.w, v.h, v.info)
-	base.dc, base.beat, base.limit, base.abort = v.dc, v.beat, v.payloadLimit(), abort
+	base := newOutbound(v.w, v.h, &v.info)
+	base.dc, base.beat, base.limit, base.abort = v.dc, v.beat, v.payloadLimit(), v.d.End
 	if base.details, err = v.details(); err != nil {
 		return nil, fmt.Errorf("heartbeat details of the attempt before: %w", err)
 	}
@@ -202,7 +208,9 @@ func (v *invocation) execute(ctx context.Context, abort context.CancelCauseFunc)
 	if err := chain.Init(base); err != nil {
 		return nil, err
 	}
-	ctx = context.WithValue(ctx, outboundKey, inner.outbound)
+	if inner.outbound != interceptor.ActivityOutboundInterceptor(base) {
+		ctx = context.WithValue(ctx, outboundKey, inner.outbound)
+	}
 
 	header, in, err := v.input()
 	if err != nil {
@@ -278,32 +286,42 @@ func (i *innermost) ExecuteActivity(ctx context.Context, in *interceptor.Execute
 	return i.handler.call(context.WithValue(ctx, headerKey, nil), in.Args)
 }
 
-// taskContext has the values of the host context and ends as the queue's context does,
-// for the reasons that the SDK gives a plain activity, or when it is aborted.
-func (w *Worker) taskContext(queueCtx context.Context, h *host, deadline time.Time) (_ context.Context, abort context.CancelCauseFunc, end func()) {
-	ctx, cancel := context.WithCancelCause(h.ctx)
-	stopWatching := context.AfterFunc(queueCtx, func() {
-		// An expired deadline shows as such: the one set below fires by itself.
-		if !errors.Is(queueCtx.Err(), context.DeadlineExceeded) {
-			cancel(cancelCause(context.Cause(queueCtx)))
-		}
-	})
-	stopBackground := func() bool { return true }
-	if background := w.background; background.Done() != nil {
-		stopBackground = context.AfterFunc(background, func() { cancel(context.Cause(background)) })
+// attemptContext ends as the queue's context does and has the values of the host's. What is
+// derived from it is a child of the queue's: nothing has to watch the two.
+type attemptContext struct {
+	context.Context
+
+	host context.Context
+}
+
+func (c attemptContext) Value(key any) any {
+	if v := c.Context.Value(key); v != nil {
+		return v
 	}
-	if d, ok := queueCtx.Deadline(); ok {
-		deadline = d
+	return c.host.Value(key)
+}
+
+// context is the attempt's. It also ends with the worker's background context, and at a
+// deadline of Temporal's where the queue has none.
+func (v *invocation) context(queueCtx context.Context) (ctx context.Context, end func()) {
+	ctx, end = attemptContext{queueCtx, v.h.ctx}, func() {}
+	if _, limited := queueCtx.Deadline(); !limited {
+		ctx, end = context.WithDeadline(ctx, v.info.Deadline)
 	}
-	ctx, cancelDeadline := context.WithDeadline(ctx, deadline)
-	return ctx, cancel, func() {
-		stopWatching()
-		stopBackground()
+	background := v.w.background
+	if background.Done() == nil {
+		return ctx, end
+	}
+	stop := context.AfterFunc(background, func() { v.d.End(context.Cause(background)) })
+	cancelDeadline := end
+	return ctx, func() {
+		stop()
 		cancelDeadline()
-		cancel(nil)
 	}
 }
 
+// cancelCause is why a handler's context ends, for the reasons that the SDK gives a plain
+// activity.
 func cancelCause(cause error) error {
 	switch {
 	case errors.Is(cause, batchqueue.ErrCanceled):

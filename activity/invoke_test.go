@@ -134,9 +134,11 @@ func (b *bench) routed(t *testing.T, activity any, args ...any) (batchqueue.Resu
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	if b.cancel != nil {
-		cancel(b.cancel)
+		cancel(cancelCause(b.cancel)) // as the executor does
 	}
-	result := w.handle(ctx, h, b.delivery(t, name, args...))
+	d := b.delivery(t, name, args...)
+	d.End = cancel
+	result := w.handle(ctx, h, d)
 	payloads, err := payloadsFromBytes(result.Payload)
 	require.NoError(t, err)
 	if result.Kind != batchqueue.KindFailed {

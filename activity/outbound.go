@@ -30,7 +30,7 @@ type outbound struct {
 
 	w    *Worker
 	h    *host
-	info sdkactivity.Info
+	info *sdkactivity.Info       // the invocation's
 	dc   converter.DataConverter // for what the handler makes, see taskConverters
 	// details are those of the attempt before; nil when it left none.
 	details *commonpb.Payloads
@@ -41,13 +41,13 @@ type outbound struct {
 	abort context.CancelCauseFunc
 }
 
-func newOutbound(w *Worker, h *host, info sdkactivity.Info) *outbound {
+func newOutbound(w *Worker, h *host, info *sdkactivity.Info) *outbound {
 	o := &outbound{w: w, h: h, info: info}
 	o.Next = h.outbound
 	return o
 }
 
-func (o *outbound) GetInfo(context.Context) sdkactivity.Info { return o.info }
+func (o *outbound) GetInfo(context.Context) sdkactivity.Info { return *o.info }
 
 func (o *outbound) GetLogger(context.Context) log.Logger {
 	if !o.info.IsWorkflowActivity() {

@@ -55,6 +55,7 @@ type Worker struct {
 	fleet        fleet
 	budget       *batchqueue.Budget // nil where the worker runs nothing that is marked
 
+	addresses lastAddress
 	windows   atomic.Int32  // dispatches that wait for results
 	unclaimed unclaimed     // activity tasks that were diverted just now
 	announced chan struct{} // closed once the types are announced

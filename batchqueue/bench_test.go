@@ -2,9 +2,11 @@ package batchqueue
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-go/slipstream/internal/redistest"
@@ -54,35 +56,113 @@ func BenchmarkCore(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
 }
 
-// BenchmarkBacklogMemory reports what a waiting task of 200 bytes costs in Redis, alone and
-// with two steps behind it.
+// BenchmarkBacklogMemory reports what a waiting task of 200 bytes costs in Redis, and how
+// many times a bare stream entry that is; alone and with two steps behind it.
 func BenchmarkBacklogMemory(b *testing.B) {
+	const n = 48_000
+	rdb := redistest.Start(b).Client()
+	used := func() int64 {
+		return number(parseInfo(rdb.Info(b.Context(), "memory").Val())["used_memory"])
+	}
+	bare := func() float64 {
+		before := used()
+		for range n / 1000 {
+			pipe := rdb.Pipeline()
+			for range 1000 {
+				pipe.XAdd(b.Context(), &redis.XAddArgs{Stream: "bare", Values: []any{"d", make([]byte, 200)}})
+			}
+			_, err := pipe.Exec(b.Context())
+			require.NoError(b, err)
+		}
+		return float64(used()-before) / n
+	}()
 	steps := []Step{{Type: "TranslateToFrench", Payload: make([]byte, 4)}, {Type: "TranslateToGerman", Payload: make([]byte, 4)}}
 	for _, c := range []struct {
 		name  string
 		width int
 		then  []Step
-	}{{"wave-1000", 1000, nil}, {"wave-1", 1, nil}, {"steps-wave-1000", 1000, steps}, {"steps-wave-1", 1, steps}} {
+	}{{"wave-1000", 1000, nil}, {"wave-10", 10, nil}, {"wave-1", 1, nil}, {"steps-wave-1000", 1000, steps}, {"steps-wave-1", 1, steps}} {
 		width := c.width
 		b.Run(c.name, func(b *testing.B) {
-			rdb := redistest.Start(b).Client()
+			require.NoError(b, rdb.FlushAll(b.Context()).Err())
 			q, err := New(rdb, Options{Namespace: "default", Slots: 1})
 			require.NoError(b, err)
-			ctx := b.Context()
-			used := func() int64 {
-				info := parseInfo(rdb.Info(ctx, "memory").Val())
-				return number(info["used_memory"])
-			}
-			before, n := used(), 20000
-			for i := 0; i < n; i += width {
-				tasks := make([]Task, width)
-				for j := range tasks {
-					tasks[j] = Task{Number: uint64(j + 1), Fingerprint: 7, Type: "TranslateToSpanish", Payload: make([]byte, 200), Then: c.then}
+			fill := func(pool string, n int) {
+				var producers sync.WaitGroup
+				for p := range 16 {
+					producers.Go(func() {
+						for first := p * width; first < n; first += 16 * width {
+							tasks := make([]Task, width)
+							for i := range tasks {
+								tasks[i] = Task{Number: uint64(i + 1), Fingerprint: 7, Type: "TranslateToSpanish", Payload: make([]byte, 200), Then: c.then}
+							}
+							w := Wave{Run: fmt.Sprintf("0190c2a4-5b1e-7c3a-9f00-%012x", first), Slot: 0, Tasks: tasks, Common: make([]byte, 60)}
+							out, err := q.Enqueue(b.Context(), pool, &w)
+							if err != nil || out.Answers[0].Err != nil {
+								b.Errorf("enqueue: %v, %v", err, out.Answers)
+							}
+						}
+					})
 				}
-				_, err := q.Enqueue(ctx, "translate", &Wave{Run: fmt.Sprintf("0190c2a4-5b1e-7c3a-9f00-%012x", i), Slot: 0, Tasks: tasks, Common: make([]byte, 60)})
-				require.NoError(b, err)
+				producers.Wait()
 			}
-			b.ReportMetric(float64(used()-before)/float64(n), "B/task")
+			fill("other", 16*width) // what a server needs once: scripts, connections
+			before := used()
+			fill("translate", n)
+			cost := float64(used()-before) / n
+			b.ReportMetric(cost, "B/task")
+			b.ReportMetric(cost/bare, "x-bare")
 		})
 	}
+}
+
+// BenchmarkScripts is what Go does for a task on its way to and from Redis, of waves of
+// 1,000: build an enqueue, read a claim, build a settlement.
+func BenchmarkScripts(b *testing.B) {
+	const width = 1000
+	q, err := New(redis.NewClient(&redis.Options{}), Options{Namespace: "bench"})
+	require.NoError(b, err)
+	w := &Wave{Run: run, ID: 1, Common: make([]byte, 200)}
+	for n := range uint64(width) {
+		w.Tasks = append(w.Tasks, Task{Number: n + 1, Fingerprint: n, Type: "A", Payload: make([]byte, 200)})
+	}
+	perTask := func(b *testing.B) {
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/width, "ns/task")
+	}
+	b.Run("enqueue", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			q.enqueueCall("p", 0, w, 0, width)
+		}
+		perTask(b)
+	})
+
+	common := string(encodeCommon(commonData{options: []TaskOptions{{}}, user: w.Common}))
+	name := "@digest00" + encodeRun(run)
+	entries := make([]any, width)
+	for i := range entries {
+		entries[i] = []any{"A", "r", fmt.Sprintf("1700000000000-%d", i), []any{name, fmt.Sprint(i + 1), "e", string(encodeEntry(w.Tasks[i].Fingerprint, position{}, w.Tasks[i].Payload))}, "", "", int64(0)}
+	}
+	reply := []any{int64(0), []any{encodeRun(run), "digest00", common}, entries}
+	var deliveries []lostClaim
+	b.Run("claim", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if deliveries, err = q.readEntries(b.Context(), "p", 0, reply); err != nil || len(deliveries) != width {
+				b.Fatal(len(deliveries), err)
+			}
+		}
+		perTask(b)
+	})
+	b.Run("settle", func(b *testing.B) {
+		batch := make([]settlement, width)
+		for i := range batch {
+			batch[i] = settlement{d: deliveries[i].delivery, action: actionFinish, outcome: Outcome{Kind: KindCompleted, Attempt: 1, Executor: "worker@host", Payload: w.Tasks[i].Payload[:20]}}
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			q.settleArgs("p", 0, batch)
+		}
+		perTask(b)
+	})
 }

@@ -203,7 +203,8 @@ const kindInStep = 16
 // encodeOutcome is an outcome's body: the kind, then the rest. Its number and
 // fingerprint stand before it, written by the scripts.
 func encodeOutcome(o *Outcome) []byte {
-	b := []byte{byte(o.Kind)}
+	b := make([]byte, 0, 26+len(o.Executor)+len(o.LastFailure)+len(o.Details)+len(o.Payload))
+	b = append(b, byte(o.Kind))
 	if o.Step > 0 {
 		b[0] += kindInStep
 		b = binary.AppendUvarint(b, uint64(o.Step))

@@ -22,6 +22,7 @@ const (
 
 	defaultSlots       = 4
 	defaultOutboxLimit = 200000
+	defaultOutboxBytes = 256 << 20
 	defaultPoisonLimit = 3
 )
 
@@ -46,6 +47,8 @@ type PoolConfig struct {
 	// OutboxLimit is how many undelivered outcomes a slot may hold before claiming
 	// pauses; 0 means 200,000.
 	OutboxLimit int `json:"outboxLimit,omitempty"`
+	// OutboxBytes is the same for their bytes; 0 means 256 MiB.
+	OutboxBytes int `json:"outboxBytes,omitempty"`
 	// PoisonLimit is how many executors a task may take down, alone and young, before it
 	// becomes a dead letter; 0 means 3, negative never.
 	PoisonLimit int `json:"poisonLimit,omitempty"`
@@ -78,6 +81,9 @@ func (c PoolConfig) withDefaults() PoolConfig {
 	if c.OutboxLimit == 0 {
 		c.OutboxLimit = defaultOutboxLimit
 	}
+	if c.OutboxBytes == 0 {
+		c.OutboxBytes = defaultOutboxBytes
+	}
 	if c.PoisonLimit == 0 {
 		c.PoisonLimit = defaultPoisonLimit
 	}
@@ -94,6 +100,8 @@ func (c PoolConfig) validate() error {
 		return fmt.Errorf("PoolConfig.RatePerSecond is %v, give 0 (the executors' own) or more: %w", c.RatePerSecond, ErrInvalid)
 	case c.OutboxLimit < 0:
 		return fmt.Errorf("PoolConfig.OutboxLimit is %d, give 0 (%d) or more: %w", c.OutboxLimit, defaultOutboxLimit, ErrInvalid)
+	case c.OutboxBytes < 0:
+		return fmt.Errorf("PoolConfig.OutboxBytes is %d, give 0 (%d) or more: %w", c.OutboxBytes, defaultOutboxBytes, ErrInvalid)
 	}
 	return nil
 }

@@ -79,15 +79,19 @@ func (q *Queue) DeadLetter(ctx context.Context, pool string, slot int, id string
 
 func readLetter(slot int, m redis.XMessage) DeadLetter {
 	l := DeadLetter{Slot: slot, ID: m.ID, At: entryTime(m.ID), Type: text(m.Values["type"])}
+	var stored storedEntry
+	for name, value := range m.Values {
+		stored.set(name, text(value))
+	}
 	var runErr, numberErr, entryErr error
-	l.Run, runErr = decodeRun(text(m.Values["r"]))
-	l.Number, numberErr = strconv.ParseUint(text(m.Values["n"]), 10, 64)
-	_, _, l.Payload, entryErr = decodeEntry([]byte(text(m.Values["e"])))
+	l.Run, runErr = decodeRun(stored.run)
+	l.Number, numberErr = strconv.ParseUint(stored.number, 10, 64)
+	_, _, l.Payload, entryErr = decodeEntry([]byte(stored.task))
 	l.Undecodable = runErr != nil || numberErr != nil || entryErr != nil
-	if meta, err := parseMetadata(text(m.Values["m"])); err == nil {
+	if meta, err := parseMetadata(stored.meta); err == nil {
 		l.Losses = meta.losses
 	}
-	if common, err := decodeCommon([]byte(text(m.Values["c"]))); err == nil {
+	if common, err := decodeCommon([]byte(text(m.Values["common"]))); err == nil {
 		l.Common = common.user
 	}
 	return l

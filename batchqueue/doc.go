@@ -80,6 +80,12 @@ fingerprint and where its entry is. It gives idempotent enqueue, status, cancel 
 in O(1) per task. Data that the tasks of a wave share is stored once per digest. Numbers
 below the watermark that each wave brings are trimmed.
 
+A run that begins with one task, which has no window and may wait for ever, has no record
+yet: it is folded. Its entry carries the common data, and a hash that many such runs share
+says where the entry is, in 12 bytes. Whatever needs the record makes it first, from the
+entry; a claim does not need it. So a backlog of runs of one task each costs little more
+than their entries, and everything else knows one form of a run.
+
 Outcomes go into the run's box (list box:<run>). The Deliverer fixes a batch by writing
 down how many from the front it takes, sends it, and removes exactly these when the
 receiver has acknowledged; a re-send is therefore equal to the byte, and so is its ID.
@@ -139,6 +145,7 @@ slipstream:{<namespace>}:.
 	<slot>front:<type>      stream of tasks that come again   lives with the slot
 	<slot>suspect:<l>:<type>  stream of suspects of a level   lives with the slot
 	<slot>run:<run>         hash, the run record              retention after its last task
+	<slot>fold:<number>     hash of runs that are folded      until their task is touched
 	<slot>box:<run>         list of outcomes                  until acknowledged or taken
 	<slot>taken:<run>       hash of outcomes taken            retention
 	<slot>closed:<run>:<wave>  closing answer                 1 min

@@ -241,15 +241,17 @@ func (q *Queue) slotOf(ctx context.Context, pool, run string) (int, error) {
 	}
 	// A run keeps the slot of its first dispatch whatever map came later.
 	pipe := q.rdb.Pipeline()
-	found := make([]*redis.IntCmd, len(candidates))
+	found, folded := make([]*redis.IntCmd, len(candidates)), make([]*redis.BoolCmd, len(candidates))
 	for i, s := range candidates {
 		found[i] = pipe.Exists(ctx, q.keys.slot(pool, s)+suffixRun+encodeRun(run))
+		key, field := q.keys.fold(pool, s, run)
+		folded[i] = pipe.HExists(ctx, key, field)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return 0, fmt.Errorf("look for run %q in older slot maps of pool %q: %w", run, pool, err)
 	}
 	for i, s := range candidates {
-		if found[i].Val() == 1 {
+		if found[i].Val() == 1 || folded[i].Val() {
 			return s, nil
 		}
 	}

@@ -32,6 +32,9 @@ type ExecutorOptions struct {
 	Concurrency int
 	// Handler runs the tasks.
 	Handler Handler
+	// Cause gives the cause with which a handler's context ends, for ErrCanceled,
+	// ErrLeaseLost and ErrStopping. Default: these.
+	Cause func(why error) error
 	// TimeoutFailure says what the next attempt, and a later outcome, know of an attempt
 	// that ended in KindStartToClose or KindHeartbeat: a LastFailure in the form that
 	// Handler gives failures. It is called from several goroutines. Default: they know the
@@ -42,7 +45,8 @@ type ExecutorOptions struct {
 	// DrainTimeout is how long Stop lets handlers run on. Default 10 s.
 	DrainTimeout time.Duration
 	// ClaimBytes bounds the payload bytes that one claim brings; a larger task comes
-	// alone. Default 8 MiB.
+	// alone. Default 8 MiB. Where memory runs low, claims bring less: see
+	// Options.PauseAboveMemory.
 	ClaimBytes int
 	// RatePerSecond limits the starts of this executor. 0 means no limit. With a Budget,
 	// give the rate to it instead.
@@ -82,6 +86,9 @@ func (o ExecutorOptions) withDefaults() ExecutorOptions {
 	}
 	if o.ClaimBytes == 0 {
 		o.ClaimBytes = defaultClaimBytes
+	}
+	if o.Cause == nil {
+		o.Cause = func(why error) error { return why }
 	}
 	if o.TimeoutFailure == nil {
 		o.TimeoutFailure = func(d *Delivery, _ Kind) []byte { return d.LastFailure }
@@ -131,11 +138,12 @@ type backend struct {
 	clock  func(ctx context.Context) (time.Time, error) // Redis's
 	listen func(hearing) listener
 	ring   func(ctx context.Context, channel, payload string) error
+	memory *memoryGuard // nil: memory is never short
 }
 
 func (q *Queue) backend() backend {
 	return backend{
-		store: q, keys: q.keys, log: q.log, lease: q.opts.Lease,
+		store: q, keys: q.keys, log: q.log, lease: q.opts.Lease, memory: q.memory,
 		config: func(ctx context.Context, pool string, fresh bool) (PoolConfig, error) {
 			if fresh {
 				q.configs.forget(pool)
@@ -203,7 +211,7 @@ func newExecutor(b backend, o ExecutorOptions) (*Executor, error) {
 	if o.Budget == nil {
 		o.Budget = newBudget(math.MaxInt, o.RatePerSecond) // the pool's configuration may raise Concurrency
 	}
-	e := &Executor{backend: b, opts: o, pool: o.Pool, id: o.ID, obs: o.Observer, table: newTable()}
+	e := &Executor{backend: b, opts: o, pool: o.Pool, id: o.ID, obs: o.Observer, table: newTable(o.Cause(ErrCanceled))}
 	e.alarms = newAlarms(e.timeOut)
 	e.claimer = newClaimer(o.Budget, e.claimFrom)
 	e.settler = newSettler(e.pool, e.store, e.log)
@@ -263,18 +271,20 @@ type ExecutorStats struct {
 	Permits, Running, Held, Unsettled int
 	// Homes and Leads are the slots it is home of and leads.
 	Homes, Leads []int
+	// MemoryShort: nothing is claimed, see Options.PauseAboveMemory.
+	MemoryShort bool
 	// Since Start: tasks claimed; adopted after a lost reply; ended with an outcome;
 	// gone on to their next step; retried; released; found to be somebody else's; out of the queue when settled;
 	// reclaimed from others; outcomes and batches delivered; batches whose delivery
-	// failed; failed operations on Redis.
+	// failed; failed operations on Redis; claims that were not made for want of memory.
 	Claimed, Adopted, Settled, Advanced, Retried, Released, Lost, Dropped uint64
-	Reclaimed, Outcomes, Batches, Undelivered, Errors                     uint64
+	Reclaimed, Outcomes, Batches, Undelivered, Errors, Withheld           uint64
 }
 
 // counters count since Start.
 type counters struct {
 	claimed, adopted, settled, advanced, retried, released, lost, dropped atomic.Uint64
-	reclaimed, outcomes, batches, undelivered, errors                     atomic.Uint64
+	reclaimed, outcomes, batches, undelivered, errors, withheld           atomic.Uint64
 	running                                                               atomic.Int64
 }
 
@@ -282,10 +292,10 @@ type counters struct {
 // neither handlers nor guests of its budget have. It is 0 for types that it does not
 // take, while tasks wait that it or another executor of the budget has seen and not
 // claimed, while its pool drains, and while it claims nothing: paused, stopping, out of
-// reach of Redis, held back by a rate or by a full outbox. What it says is a moment's view, and others claim
-// too.
+// reach of Redis, short of memory, held back by a rate or by a full outbox. What it says
+// is a moment's view, and others claim too.
 func (e *Executor) Free(taskType string) int {
-	if _, takes := slices.BinarySearch(e.opts.Types, taskType); !takes {
+	if _, takes := slices.BinarySearch(e.opts.Types, taskType); !takes || e.memory.isShort() {
 		return 0
 	}
 	if conf := e.conf.Load(); conf != nil && conf.Draining {
@@ -300,9 +310,10 @@ func (e *Executor) Stats() ExecutorStats {
 	c := &e.stats
 	return ExecutorStats{
 		Permits: e.claimer.permits(), Running: int(c.running.Load()), Held: e.table.size(), Unsettled: e.settler.waiting(),
-		Homes: homes, Leads: leads,
+		Homes: homes, Leads: leads, MemoryShort: e.memory.isShort(),
 		Claimed: c.claimed.Load(), Adopted: c.adopted.Load(), Settled: c.settled.Load(), Advanced: c.advanced.Load(), Retried: c.retried.Load(),
 		Released: c.released.Load(), Lost: c.lost.Load(), Dropped: c.dropped.Load(), Reclaimed: c.reclaimed.Load(),
 		Outcomes: c.outcomes.Load(), Batches: c.batches.Load(), Undelivered: c.undelivered.Load(), Errors: c.errors.Load(),
+		Withheld: c.withheld.Load(),
 	}
 }

@@ -128,24 +128,28 @@ func (e *Executor) audit(slot int) error {
 		e.alarms.remove(c)
 		e.lose(c)
 	}
+	adopted := 0
 	if len(unknown) > 0 {
-		if err := e.adopt(unknown); err != nil {
+		if adopted, err = e.adopt(unknown); err != nil {
 			undo()
 			e.fail(err)
 			return err
 		}
 	}
 	e.audits.end(slot)
+	if adopted > 0 && adopted < len(unknown) {
+		e.audits.want(slot) // more than one page, or settled meanwhile
+	}
 	return nil
 }
 
 // adopt starts tasks that Redis gave to this executor and whose claim's reply never
 // arrived: they were never started. What finds no permit is released; what was settled
-// meanwhile does not come back from Redis.
-func (e *Executor) adopt(refs []claimRef) error {
+// meanwhile does not come back from Redis. It returns how many there were.
+func (e *Executor) adopt(refs []claimRef) (int, error) {
 	ds, err := e.store.adopt(e.ctx, e.pool, e.id, refs)
 	if len(ds) == 0 {
-		return err
+		return 0, err
 	}
 	e.log.Info("slipstream: adopting claims whose reply was lost", "pool", e.pool, "slot", ds[0].slot, "tasks", len(ds))
 	e.stats.adopted.Add(uint64(len(ds)))
@@ -170,5 +174,5 @@ func (e *Executor) adopt(refs []claimRef) error {
 		e.run(c)
 	}
 	e.claimer.unreserve(free)
-	return err
+	return len(ds), err
 }

@@ -30,6 +30,14 @@ func (e *Executor) claimFrom(slot int, g *grant) {
 		r.wait = settleWait
 		return
 	}
+	bytes := e.memory.grant(e.opts.ClaimBytes)
+	if bytes == 0 {
+		e.stats.withheld.Add(1)
+		r.wait = memoryWait
+		return
+	}
+	brought := 0
+	defer func() { e.memory.landed(bytes, brought) }()
 	n, wait, err := e.pace.take(e.ctx, g.count, conf.RatePerSecond)
 	if err != nil {
 		e.fail(err)
@@ -43,10 +51,13 @@ func (e *Executor) claimFrom(slot int, g *grant) {
 	e.audits.touch(slot)
 	began := time.Now()
 	reply, err := e.store.claim(e.ctx, e.pool, slot, claimRequest{
-		executor: e.id, types: rotate(e.opts.Types, g.turn), count: n, bytes: e.opts.ClaimBytes,
-		lease: e.lease, suspects: g.suspects, outboxLimit: conf.OutboxLimit,
+		executor: e.id, types: rotate(e.opts.Types, g.turn), count: n, bytes: bytes,
+		lease: e.lease, suspects: g.suspects, outboxLimit: conf.OutboxLimit, outboxBytes: conf.OutboxBytes,
 	})
 	got := len(reply.deliveries)
+	for _, d := range reply.deliveries {
+		brought += len(d.Payload)
+	}
 	e.pace.giveBack(n-got, conf.RatePerSecond)
 	e.stats.claimed.Add(uint64(got))
 	if err != nil {
@@ -121,7 +132,7 @@ func (e *Executor) hold(d *Delivery, now time.Time, age time.Duration) *claim {
 		ctx, c.stopTimer = context.WithDeadline(ctx, deadline)
 	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	d.heartbeat = func(details []byte) { e.table.note(c, details) }
+	d.End, d.claim, d.table = c.cancel, c, e.table
 	e.table.add(c)
 	return c
 }

@@ -163,7 +163,11 @@ func (e *Executor) round(ctx context.Context, fresh bool) error {
 		conf.RatePerSecond = e.opts.PoolRatePerSecond
 	}
 	if len(home) > 0 {
-		if err := e.store.homePermits(ctx, e.pool, home, e.id, permits, e.lease); err != nil {
+		told := permits
+		if e.memory.isShort() {
+			told = 0 // so that enqueues call the others
+		}
+		if err := e.store.homePermits(ctx, e.pool, home, e.id, told, e.lease); err != nil {
 			return err
 		}
 	}

@@ -50,7 +50,7 @@ func (e *Executor) timeOut(c *claim, kind Kind) {
 	e.conclude(c, ending{kind: kind, canceled: canceled}, nil)
 	// A passed deadline ends the context by itself; a silent handler is told here.
 	if kind == KindHeartbeat {
-		c.cancel(ErrLeaseLost)
+		c.cancel(e.opts.Cause(ErrLeaseLost))
 	}
 }
 
@@ -157,7 +157,7 @@ func (e *Executor) settled(s settleEntry, reply settleReply, unsure bool) {
 // lose tells a handler that its claim is somebody else's.
 func (e *Executor) lose(c *claim) {
 	e.stats.lost.Add(1)
-	c.cancel(ErrLeaseLost)
+	c.cancel(e.opts.Cause(ErrLeaseLost))
 	e.obs.Lost(c.d)
 	e.log.Warn("slipstream: a claim was lost", "pool", e.pool, "slot", c.d.slot, "run", c.d.Run, "task", c.d.Number, "type", c.d.Type)
 }

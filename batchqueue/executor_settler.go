@@ -20,9 +20,11 @@ const (
 	retryFirst = 20 * time.Millisecond
 	retryMost  = 2 * time.Second
 
-	// settleBacklog is how many settlements may wait in a slot before nothing more is
-	// claimed there: permits are free again before the settlement is.
-	settleBacklog = 5 * settleCount
+	// settleBacklog is how many settlements may wait in a slot, and settleBacklogBytes how
+	// large they may be, before nothing more is claimed there: permits are free again
+	// before the settlement is.
+	settleBacklog      = 5 * settleCount
+	settleBacklogBytes = 8 * settleBytes
 
 	// refusedMost is how many settlements that Redis refuses one by one a slot may have
 	// before nothing more is claimed there.
@@ -246,7 +248,7 @@ func (s *settler) behind(slot int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q := s.queues[slot]
-	return q != nil && len(q.waiting) > settleBacklog
+	return q != nil && (len(q.waiting) > settleBacklog || q.bytes > settleBacklogBytes)
 }
 
 // waiting counts what was not sent yet.

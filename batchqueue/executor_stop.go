@@ -122,7 +122,7 @@ func (e *Executor) interrupt(ctx context.Context, returned <-chan struct{}) {
 		} else {
 			e.release(c)
 		}
-		c.cancel(ErrStopping)
+		c.cancel(e.opts.Cause(ErrStopping))
 	}
 	if len(once) == 0 {
 		return

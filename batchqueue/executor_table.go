@@ -71,6 +71,8 @@ func (c *claim) details() []byte {
 // table is what an executor believes to hold. Redis's pending lists are the truth, and
 // audits compare the two.
 type table struct {
+	canceled error // the cause of a handler's context whose task was canceled
+
 	mu     sync.Mutex
 	claims map[int]map[claimRef]*claim // protected by mu: by slot; no empty maps
 	// strays are cancel requests for claims that are not here; their claim's reply may
@@ -83,8 +85,8 @@ type table struct {
 // maxStrays bounds the requests kept; beyond it, extensions bring them.
 const maxStrays = 10000
 
-func newTable() *table {
-	return &table{claims: make(map[int]map[claimRef]*claim), strays: make(map[claimRef]bool)}
+func newTable(canceled error) *table {
+	return &table{canceled: canceled, claims: make(map[int]map[claimRef]*claim), strays: make(map[claimRef]bool)}
 }
 
 func (t *table) add(c *claim) {
@@ -97,7 +99,7 @@ func (t *table) add(c *claim) {
 	if t.strays[c.ref] {
 		delete(t.strays, c.ref)
 		c.canceled = true
-		c.cancel(ErrCanceled)
+		c.cancel(t.canceled)
 	}
 }
 
@@ -145,7 +147,7 @@ func (t *table) requestCancel(ref claimRef) {
 	}
 	t.mu.Unlock()
 	if news {
-		c.cancel(ErrCanceled)
+		c.cancel(t.canceled)
 	}
 }
 

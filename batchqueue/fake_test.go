@@ -30,6 +30,7 @@ type fakeRedis struct {
 	present_  map[string]fakePresence
 	listeners map[*fakeListener]bool
 	calls     map[string]int
+	memory    *memoryGuard
 	entries   int
 	rateUsed  map[int64]int // starts granted, by second
 	// firstTypes counts how often a type was the first that a claim asked for.
@@ -98,7 +99,7 @@ const fakeLease = 5 * time.Second
 // backend is the fake as the named executor sees it.
 func (f *fakeRedis) backend(id string) backend {
 	return backend{
-		store: &fakeClient{fakeRedis: f, id: id}, keys: f.keys, log: silence{}, lease: fakeLease,
+		store: &fakeClient{fakeRedis: f, id: id}, keys: f.keys, log: silence{}, lease: fakeLease, memory: f.memory,
 		config: func(context.Context, string, bool) (c PoolConfig, err error) {
 			err = f.do("config", id, -1, func() { c = f.conf })
 			return c, err

@@ -1,6 +1,7 @@
 package batchqueue
 
 import (
+	"crypto/sha1" //nolint:gosec // see fold
 	"encoding/base64"
 	"encoding/hex"
 	"strconv"
@@ -62,6 +63,7 @@ const (
 	suffixFront       = "front:"      // + type: stream of released, reclaimed and due tasks
 	suffixSuspect     = "suspect:"    // + level 1..3 + ":" + type: stream of suspects
 	suffixRun         = "run:"        // + run: hash, the run record
+	suffixFold        = "fold:"       // + number, from a run's sum: hash sum -> place of its only task
 	suffixBox         = "box:"        // + run: list of undelivered outcomes
 	suffixTaken       = "taken:"      // + run: hash number -> outcome handed to a dispatch
 	suffixClosed      = "closed:"     // + run + ":" + wave: the closing answer
@@ -98,7 +100,7 @@ func luaKeys() string {
 		b.WriteString("local " + fixed.name + " = P .. '" + fixed.suffix + "'\n")
 	}
 	for _, open := range []struct{ name, suffix string }{
-		{"run_key", suffixRun}, {"box_key", suffixBox}, {"taken_key", suffixTaken},
+		{"record_key", suffixRun}, {"fold_key", suffixFold}, {"box_key", suffixBox}, {"taken_key", suffixTaken},
 		{"closed_key", suffixClosed},
 	} {
 		b.WriteString("local function " + open.name + "(name) return P .. '" + open.suffix + "' .. name end\n")
@@ -129,6 +131,13 @@ func escapePart(s string) string {
 		}
 	}
 	return b.String()
+}
+
+// fold is where a slot keeps the run while it is folded (see state.lua, which says it again).
+func (k keys) fold(pool string, slot int, run string) (key, field string) {
+	sum := sha1.Sum([]byte(encodeRun(run))) //nolint:gosec // the digest that scripts can make, not a secret
+	number := (int(sum[0])<<4 | int(sum[1])>>4) % 1024
+	return k.slot(pool, slot) + suffixFold + strconv.Itoa(number), hex.EncodeToString(sum[:])[3:11]
 }
 
 // Run names are UUIDs almost always; 16 bytes in base64 instead of 36 characters save

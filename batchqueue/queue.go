@@ -30,6 +30,11 @@ type Options struct {
 	// Slots is the number of slots of a pool that has no stored configuration.
 	// Default 4, at most 1,024. Stored configuration wins (see SetConfig).
 	Slots int
+	// PauseAboveMemory is the share of the process's memory limit from which on executors
+	// claim nothing; handlers that run go on, and claiming goes on below it. The limit is
+	// GOMEMLIMIT or that of the control group, whichever is nearer; without one it never
+	// pauses. Default 0.7, at most 1; negative: never.
+	PauseAboveMemory float64
 	// Logger gets the queue's messages. Default: none.
 	Logger Logger
 }
@@ -43,6 +48,7 @@ type Queue struct {
 	log     Logger
 	scripts *scripts
 	configs *configCache
+	memory  *memoryGuard
 }
 
 // New returns a Queue over rdb, which stays the caller's to close. It does not talk to
@@ -57,6 +63,7 @@ func New(rdb redis.UniversalClient, o Options) (*Queue, error) {
 	}
 	q := &Queue{rdb: rdb, opts: o, keys: newKeys(o.KeyPrefix, o.Namespace), log: o.Logger, scripts: newScripts()}
 	q.configs = newConfigCache(q)
+	q.memory = newMemoryGuard(o.PauseAboveMemory, o.Logger)
 	return q, nil
 }
 
@@ -79,6 +86,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Slots == 0 {
 		o.Slots = defaultSlots
 	}
+	if o.PauseAboveMemory == 0 {
+		o.PauseAboveMemory = defaultPauseAboveMemory
+	}
 	if o.Logger == nil {
 		o.Logger = silence{}
 	}
@@ -89,6 +99,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("batchqueue: Options.KeyPrefix is %q: braces would move the cluster hash tag, leave them out: %w", o.KeyPrefix, ErrInvalid)
 	case o.Lease < minLease:
 		return o, fmt.Errorf("batchqueue: Options.Lease is %v: give at least %v, a stalled process must not lose its work: %w", o.Lease, minLease, ErrInvalid)
+	case !(o.PauseAboveMemory <= 1):
+		return o, fmt.Errorf("batchqueue: Options.PauseAboveMemory is %v: give a share of the memory limit up to 1, 0 for %v, or a negative number for never: %w", o.PauseAboveMemory, defaultPauseAboveMemory, ErrInvalid)
 	case o.Slots < 1 || o.Slots > maxSlots:
 		return o, fmt.Errorf("batchqueue: Options.Slots is %d: give 1 to %d: %w", o.Slots, maxSlots, ErrInvalid)
 	}

@@ -31,6 +31,8 @@ type claimRequest struct {
 	// outboxLimit is the number of undelivered outcomes in the slot above which
 	// nothing is claimed.
 	outboxLimit int
+	// outboxBytes is the same for their bytes; 0 is no limit.
+	outboxBytes int
 }
 
 type claimReply struct {
@@ -105,7 +107,7 @@ type lostClaim struct {
 //	settle    end, retry or release claims; one reply per settlement, in order
 //	extend    keep the lease of each slot; returns the claims to cancel
 //	audit     every entry that Redis says the executor holds in the slot
-//	adopt     the data of entries that audit showed and the executor does not know
+//	adopt     the data of entries that audit showed and the executor does not know, a page
 //	lost      a page of claims of executors without lease
 //	due       moves what is due; returns the wait until the next (or -1: nothing)
 //	lead      takes or keeps the slot's Deliverer lease; resign gives it up at once

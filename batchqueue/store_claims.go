@@ -11,11 +11,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// pageBytes bounds what an adoption and a look for lost claims bring at a time.
+const pageBytes = 8 << 20
+
 // deadLettersKept bounds the dead letters of a slot.
 const deadLettersKept = 10000
 
 func (q *Queue) claim(ctx context.Context, pool string, slot int, r claimRequest) (claimReply, error) {
-	args := []any{r.executor, milliseconds(r.lease), r.count, r.bytes, r.outboxLimit, r.suspects[0], r.suspects[1], r.suspects[2]}
+	args := []any{r.executor, milliseconds(r.lease), r.count, r.bytes, r.outboxLimit, r.outboxBytes, r.suspects[0], r.suspects[1], r.suspects[2]}
 	for _, t := range r.types {
 		args = append(args, t)
 	}
@@ -35,11 +38,11 @@ func (q *Queue) claim(ctx context.Context, pool string, slot int, r claimRequest
 // readEntries turns a claim reply into deliveries. An entry that cannot be decoded
 // becomes a dead letter; one of a newer format is released for newer executors.
 func (q *Queue) readEntries(ctx context.Context, pool string, slot int, reply []any) ([]lostClaim, error) {
-	commons := map[string]commonData{}
-	broken := map[string]error{}
+	commons := map[commonKey]commonData{}
+	broken := map[commonKey]error{}
 	flat, _ := reply[1].([]any)
 	for i := 0; i+2 < len(flat); i += 3 {
-		key := text(flat[i]) + "\x00" + text(flat[i+1])
+		key := commonKey{text(flat[i]), text(flat[i+1])}
 		commons[key], broken[key] = decodeCommon([]byte(text(flat[i+2])))
 	}
 	entries, _ := reply[2].([]any)
@@ -50,21 +53,20 @@ func (q *Queue) readEntries(ctx context.Context, pool string, slot int, reply []
 			return out, fmt.Errorf("claim reply with an entry of %d parts: %w", len(parts), ErrInvalid)
 		}
 		d := &Delivery{Pool: pool, slot: slot, Type: text(parts[0]), lane: lane(text(parts[1])[0]), entry: text(parts[2])}
-		fields := map[string]string{}
 		list, _ := parts[3].([]any)
-		for i := 0; i+1 < len(list); i += 2 {
-			fields[text(list[i])] = text(list[i+1])
+		s := readStored(list)
+		common, err := commons[s.commonKey()], broken[s.commonKey()]
+		if s.folded {
+			common, err = decodeCommon([]byte(s.common))
 		}
-		key := fields["r"] + "\x00" + fields["w"]
-		err := broken[key]
 		if err == nil {
-			err = d.decode(fields, commons[key])
+			err = d.decode(s, common)
 		}
 		if details, told := strings.CutPrefix(text(parts[5]), "="); told {
 			d.Heartbeat = optional(details)
 		}
 		if err != nil {
-			q.setAside(ctx, pool, d, fields, err)
+			q.setAside(ctx, pool, d, s, err)
 			continue
 		}
 		out = append(out, lostClaim{delivery: d, executor: text(parts[4]), held: time.Duration(number(parts[6])) * time.Millisecond})
@@ -73,16 +75,16 @@ func (q *Queue) readEntries(ctx context.Context, pool string, slot int, reply []
 }
 
 // decode fills the delivery from a stream entry.
-func (d *Delivery) decode(f map[string]string, common commonData) (err error) {
-	if d.Run, err = decodeRun(f["r"]); err != nil {
-		return err
-	}
-	if d.Number, err = strconv.ParseUint(f["n"], 10, 64); err != nil {
-		return errUndecodable("task number", f["n"])
-	}
-	fingerprint, at, payload, err := decodeEntry([]byte(f["e"]))
+func (d *Delivery) decode(s storedEntry, common commonData) (err error) {
+	fingerprint, at, payload, err := decodeEntry([]byte(s.task))
 	if err != nil {
 		return err
+	}
+	if d.Run, err = decodeRun(s.run); err != nil {
+		return err
+	}
+	if d.Number, err = strconv.ParseUint(s.number, 10, 64); err != nil {
+		return errUndecodable("task number", s.number)
 	}
 	if at.option >= len(common.options) {
 		return fmt.Errorf("task %d has option %d of %d: %w", d.Number, at.option, len(common.options), ErrInvalid)
@@ -93,11 +95,11 @@ func (d *Delivery) decode(f map[string]string, common commonData) (err error) {
 		}
 		d.Step, d.Then, d.plan = at.step, common.plans[at.plan].steps, &common.plans[at.plan]
 	}
-	m, err := parseMetadata(f["m"])
+	m, err := parseMetadata(s.meta)
 	if err != nil {
 		return err
 	}
-	d.wave, d.Fingerprint, d.Payload = f["w"], fingerprint, payload
+	d.stored, d.wave, d.Fingerprint, d.Payload = s.run, s.wave, fingerprint, payload
 	d.position, d.Options, d.Common = at, common.options[at.option], common.user
 	d.Attempt, d.losses, d.alone = m.attempt, m.losses, m.alone
 	d.AttemptScheduledAt = entryTime(d.entry)
@@ -105,7 +107,7 @@ func (d *Delivery) decode(f map[string]string, common commonData) (err error) {
 	if m.scheduledMS > 0 {
 		d.ScheduledAt = time.UnixMilli(m.scheduledMS)
 	}
-	d.LastFailure, d.Heartbeat = optional(f["l"]), optional(f["h"])
+	d.LastFailure, d.Heartbeat = optional(s.failure), optional(s.heartbeat)
 	return nil
 }
 
@@ -118,7 +120,7 @@ func optional(s string) []byte {
 }
 
 // setAside handles a claim that this code cannot run.
-func (q *Queue) setAside(ctx context.Context, pool string, d *Delivery, f map[string]string, cause error) {
+func (q *Queue) setAside(ctx context.Context, pool string, d *Delivery, s storedEntry, cause error) {
 	action, body := byte('D'), encodeOutcome(&Outcome{Kind: KindPoison, Retry: RetryNonRetryable})
 	if errors.Is(cause, errNoCommon) {
 		action = byte(actionFinish) // given up by its run, which has trimmed its data: no letter
@@ -127,7 +129,7 @@ func (q *Queue) setAside(ctx context.Context, pool string, d *Delivery, f map[st
 		action, body = byte(actionRelease), nil
 	}
 	args := []any{q.keys.inboxPrefix(), deadLettersKept, q.keys.poolBell(pool), d.slot, string(action), "", d.Type, string(rune(d.lane)), d.entry,
-		f["r"], f["w"], max(1, number(f["n"])), first8(f["e"]), body, 0, f["m"], f["l"], f["h"]}
+		s.run, s.wave, max(1, number(s.number)), first8(s.task), body, 0, s.meta, s.failure, s.heartbeat}
 	_, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, d.slot), args...)
 	q.log.Error("slipstream: cannot decode a task", "pool", pool, "slot", d.slot, "type", d.Type, "entry", d.entry,
 		"dead", action == 'D', "cause", cause, "error", err)
@@ -145,6 +147,19 @@ func (q *Queue) settle(ctx context.Context, pool string, slot int, batch []settl
 	if len(batch) == 0 {
 		return nil, nil
 	}
+	reply, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, slot), q.settleArgs(pool, slot, batch)...)
+	if err != nil {
+		return nil, fmt.Errorf("settle %d tasks in pool %q slot %d: %w", len(batch), pool, slot, unavailable(err))
+	}
+	letters := text(reply)
+	out := make([]settleReply, len(letters))
+	for i := range letters {
+		out[i] = settleReply(letters[i])
+	}
+	return out, nil
+}
+
+func (q *Queue) settleArgs(pool string, slot int, batch []settlement) []any {
 	args := make([]any, 0, 4+14*len(batch))
 	args = append(args, q.keys.inboxPrefix(), deadLettersKept, q.keys.poolBell(pool), slot)
 	for i := range batch {
@@ -158,7 +173,6 @@ func (q *Queue) settle(ctx context.Context, pool string, slot int, batch []settl
 		if s.outcome.Kind != 0 {
 			body = encodeOutcome(&s.outcome)
 		}
-		meta := metadata{attempt: s.attempt, losses: s.losses, alone: s.alone, scheduledMS: d.ScheduledAt.UnixMilli()}
 		delay := milliseconds(s.delay)
 		if s.action == actionFinish {
 			delay = 0
@@ -166,26 +180,24 @@ func (q *Queue) settle(ctx context.Context, pool string, slot int, batch []settl
 				delay = 1
 			}
 		}
-		more := []any{meta.String(), s.lastFailure, s.heartbeat}
-		if s.action == actionAdvance {
+		more := [3]any{"", "", ""}
+		switch {
+		case s.action == actionAdvance:
 			at := d.position
 			at.option, at.step = d.plan.options[d.Step], d.Step+1
-			more = []any{d.Then[d.Step].Type, encodeEntry(d.Fingerprint, at, s.next), ""}
+			more = [3]any{d.Then[d.Step].Type, encodeEntry(d.Fingerprint, at, s.next), ""}
+		case s.action != actionFinish: // then there is nothing to remember
+			meta := metadata{attempt: s.attempt, losses: s.losses, alone: s.alone, scheduledMS: d.ScheduledAt.UnixMilli()}
+			more = [3]any{meta.String(), s.lastFailure, s.heartbeat}
 		}
-		args = append(args, string(action), s.lostBy, d.Type, string(rune(d.lane)), d.entry, encodeRun(d.Run), d.wave,
-			d.Number, fingerprintBytes(d.Fingerprint), body, delay)
-		args = append(args, more...)
+		run := d.stored
+		if run == "" {
+			run = encodeRun(d.Run)
+		}
+		args = append(args, string(action), s.lostBy, d.Type, string(rune(d.lane)), d.entry, run, d.wave,
+			d.Number, fingerprintBytes(d.Fingerprint), body, delay, more[0], more[1], more[2])
 	}
-	reply, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, slot), args...)
-	if err != nil {
-		return nil, fmt.Errorf("settle %d tasks in pool %q slot %d: %w", len(batch), pool, slot, unavailable(err))
-	}
-	letters := text(reply)
-	out := make([]settleReply, len(letters))
-	for i := range letters {
-		out[i] = settleReply(letters[i])
-	}
-	return out, nil
+	return args
 }
 
 func claimName(r claimRef) string { return string(rune(r.lane)) + r.entry + "/" + r.typ }
@@ -242,7 +254,7 @@ func (q *Queue) adopt(ctx context.Context, pool string, executor string, refs []
 	bySlot := map[int][]any{}
 	for _, r := range refs {
 		if bySlot[r.slot] == nil {
-			bySlot[r.slot] = []any{executor}
+			bySlot[r.slot] = []any{executor, pageBytes}
 		}
 		bySlot[r.slot] = append(bySlot[r.slot], string(rune(r.lane)), r.entry, r.typ)
 	}
@@ -271,7 +283,7 @@ func (q *Queue) dropLease(ctx context.Context, pool string, slot int, executor s
 }
 
 func (q *Queue) lost(ctx context.Context, pool string, slot, limit int) ([]lostClaim, bool, error) {
-	reply, err := q.scripts.run(ctx, q.rdb, call{lostScript, q.keys.slot(pool, slot), []any{limit}})[0].Slice()
+	reply, err := q.scripts.run(ctx, q.rdb, call{lostScript, q.keys.slot(pool, slot), []any{limit, pageBytes}})[0].Slice()
 	if err != nil {
 		return nil, false, fmt.Errorf("look for lost claims in pool %q slot %d: %w", pool, slot, unavailable(err))
 	}

@@ -212,6 +212,9 @@ type Delivery struct {
 	// LastFailure and Heartbeat come from the attempt before.
 	LastFailure []byte
 	Heartbeat   []byte
+	// End ends the handler's context with a cause of the handler's own. What the handler
+	// returns then is the result, as always. Set by the executor.
+	End context.CancelCauseFunc
 
 	// losses counts executors lost with this task, alone those lost while it was the
 	// only task of its executor.
@@ -224,8 +227,11 @@ type Delivery struct {
 	// position and plan are the step's in the wave's common data; plan is nil without steps.
 	position position
 	plan     *plan
-	// heartbeat carries details recorded by the handler; set by the executor.
-	heartbeat func(details []byte)
+	// stored is Run as Redis has it, where it came from there.
+	stored string
+	// Set by the executor, for the details that the handler records.
+	claim *claim
+	table *table
 }
 
 // Slot is where the task's run lives in the pool.
@@ -246,8 +252,8 @@ func (d *Delivery) Fixed() []byte {
 // the next attempt; nil details take back those recorded before. It costs no Redis call: details travel with the next lease
 // extension. Safe for concurrent use.
 func (d *Delivery) RecordHeartbeat(details []byte) {
-	if d.heartbeat != nil {
-		d.heartbeat(details)
+	if d.table != nil {
+		d.table.note(d.claim, details)
 	}
 }
 
@@ -266,7 +272,8 @@ type Result struct {
 
 // Handler runs one attempt. ctx ends at the attempt's deadline, when the task is
 // canceled (context.Cause is ErrCanceled), when the claim is lost (ErrLeaseLost) or
-// when the executor's drain time is over (ErrStopping). A handler that ignores ctx
+// when the executor's drain time is over (ErrStopping); ExecutorOptions.Cause may give
+// others. A handler that ignores ctx
 // keeps its permit until it returns, but the outcome is reported without it.
 // A panic is not recovered here: the Handler must do that.
 type Handler func(ctx context.Context, d *Delivery) Result

@@ -57,6 +57,11 @@ type Options struct {
 	// Lease is how long a worker that has died keeps its activities; all workers of a
 	// namespace must use the same value. Default 5 s, at least 1 s.
 	Lease time.Duration
+	// PauseAboveMemory is the share of the process's memory limit from which on its workers
+	// take no more marked activities; those that run go on, and more are taken below it. The
+	// limit is GOMEMLIMIT or that of the container (its control group), whichever is nearer.
+	// Default 0.7, at most 1; negative: never.
+	PauseAboveMemory float64
 	// Slots is the number of partitions of a pool that has no stored configuration.
 	// They are neither Temporal's worker slots nor Redis Cluster hash slots. Default 4, at
 	// most 1,024.
@@ -145,7 +150,7 @@ const (
 )
 
 func (s *settings) queueOptions(namespace string) batchqueue.Options {
-	return batchqueue.Options{Namespace: namespace, KeyPrefix: s.KeyPrefix, Lease: s.Lease, Slots: s.Slots}
+	return batchqueue.Options{Namespace: namespace, KeyPrefix: s.KeyPrefix, Lease: s.Lease, Slots: s.Slots, PauseAboveMemory: s.PauseAboveMemory}
 }
 
 func (s *settings) connect() error {

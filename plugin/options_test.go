@@ -25,7 +25,7 @@ func TestOptionsHaveDefaults(t *testing.T) {
 func TestOptionsKeepWhatIsSet(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{})
 	defer rdb.Close()
-	s, err := Options{Redis: rdb, Window: -1, DrainTimeout: time.Second, MaxPayloadBytes: 5, Concurrency: 3, Lease: time.Second, Slots: 9, KeyPrefix: "k"}.settle()
+	s, err := Options{Redis: rdb, Window: -1, DrainTimeout: time.Second, MaxPayloadBytes: 5, Concurrency: 3, Lease: time.Second, Slots: 9, KeyPrefix: "k", PauseAboveMemory: -1}.settle()
 	require.NoError(t, err)
 	require.Zero(t, s.Window, "negative means off")
 	require.Equal(t, time.Second, s.DrainTimeout)
@@ -33,6 +33,7 @@ func TestOptionsKeepWhatIsSet(t *testing.T) {
 	require.False(t, s.owned)
 	require.Equal(t, 9, s.queueOptions("n").Slots)
 	require.Equal(t, "k", s.queueOptions("n").KeyPrefix)
+	require.InDelta(t, -1, s.queueOptions("n").PauseAboveMemory, 0)
 }
 
 func TestWrongOptionsAreNamed(t *testing.T) {
@@ -56,6 +57,7 @@ func TestWrongOptionsAreNamed(t *testing.T) {
 		"negative drain":    {Options{Redis: rdb, DrainTimeout: -1}, []string{"Options.DrainTimeout is -1ns"}},
 		"short lease":       {Options{Redis: rdb, Lease: time.Millisecond}, []string{"Lease", "1s"}},
 		"negative slots":    {Options{Redis: rdb, Slots: -1}, []string{"Slots"}},
+		"too much memory":   {Options{Redis: rdb, PauseAboveMemory: 70}, []string{"PauseAboveMemory is 70", "up to 1"}},
 		"too many slots":    {Options{Redis: rdb, Slots: 5000}, []string{"Slots"}},
 		"negative payload":  {Options{Redis: rdb, MaxPayloadBytes: -1}, []string{"Options.MaxPayloadBytes is -1"}},
 		"huge payload":      {Options{Redis: rdb, MaxPayloadBytes: 1 << 30}, []string{"Options.MaxPayloadBytes is 1073741824"}},

@@ -5,13 +5,14 @@
 -- the byte bound is passed by at most a few entries. The front lane gives at most half
 -- while ready streams have tasks; no type starves another.
 -- KEYS[1] slot prefix
--- ARGV 1 executor  2 lease ms  3 count  4 bytes  5 outbox limit
---      6 7 8 budgets for suspects of level 1, 2 and 3 (level 3 is claimed alone)
+-- ARGV 1 executor  2 lease ms  3 count  4 bytes  5 outbox limit  6 the same in bytes, 0 none
+--      7 8 9 budgets for suspects of level 1, 2 and 3 (level 3 is claimed alone)
 --      then type names
 -- Reply { flag, commons, entries }: flag 1 more may wait, 0 no, -1 blocked by the outbox
 --   commons: run, digest, data, ...  entries: { type, lane, id, fields, '', '', 0 }
 local executor, lease, want, room = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-if tonumber(redis.call('HGET', COUNTERS, 'outbox') or 0) >= tonumber(ARGV[5]) then
+local outbox, most = redis.call('HMGET', COUNTERS, 'outbox', 'outbox_bytes'), tonumber(ARGV[6])
+if tonumber(outbox[1] or 0) >= tonumber(ARGV[5]) or (most > 0 and tonumber(outbox[2] or 0) >= most) then
   return { -1, {}, {} }
 end
 local entries, bytes, more = {}, 0, false
@@ -19,7 +20,7 @@ local entries, bytes, more = {}, 0, false
 -- A worker may have many types; what this slot never saw costs nothing.
 load_types()
 local types = {}
-for i = 9, #ARGV do
+for i = 10, #ARGV do
   if type_at[ARGV[i]] then types[#types + 1] = ARGV[i] end
 end
 -- Lanes other than the ready streams are seldom there: one look at each for all types.
@@ -44,13 +45,11 @@ end
 -- read takes up to n entries of a lane and says whether the lane was emptied
 local function read(lane, type, n)
   while n > 0 and #entries < want and (bytes < room or #entries == 0) do
-    local guess = #entries > 0 and math.max(1, bytes / #entries) or math.max(1, room / 4)
+    local guess = #entries > 0 and math.max(1, bytes / #entries) or math.max(1, room) -- one, to see
     local ask = math.max(1, math.min(n, want - #entries, math.floor((room - bytes) / guess), 256))
     local got = read_group(lane, type, ask)
     for _, e in ipairs(got) do
-      local size = 0
-      for i = 2, #e[2], 2 do size = size + #e[2][i] end
-      bytes = bytes + size
+      bytes = bytes + entry_bytes(e[2])
       entries[#entries + 1] = { type = type, lane = lane, id = e[1], flat = e[2] }
     end
     if #got < ask then return true end
@@ -59,7 +58,7 @@ local function read(lane, type, n)
   return false
 end
 
-local levels = { tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]) }
+local levels = { tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]) }
 for _, type in ipairs(types) do
   if #entries == 0 then read('3', type, math.min(1, levels[3])) end
 end

@@ -2,6 +2,7 @@
 -- Guarantee: a task (run, number, fingerprint) is added at most once while its record
 -- lives, however often this is repeated; a number that comes with another fingerprint
 -- supersedes the old task, whose outcome can no longer reach the run.
+-- A run that begins with one task is folded: see state.lua.
 -- The only script that Redis refuses when memory is full.
 -- KEYS[1] slot prefix
 -- ARGV 1 run  2 held below  3 retention ms  4 wave of the window ('' none)  5 window ms
@@ -60,6 +61,11 @@ local function supersede(n, state, lane, type, id)
   end
 end
 
+-- The run's first and only task, for which there is nothing to wait and nothing to trim.
+local alone = #ARGV - at == 3 and #deadlines == 0 and wave == '' and held <= 1 and can_fold(run)
+-- Names cost more than they save where few entries share them.
+local shared = #ARGV - at >= 15 and '@' .. common_id .. run
+
 local codes, reply, added = {}, { '' }, 0
 while at + 3 <= #ARGV do
   local n, type = tonumber(ARGV[at]), types[tonumber(ARGV[at + 2])]
@@ -83,9 +89,15 @@ while at + 3 <= #ARGV do
       reply[#reply + 1] = outcome
     else
       if state == 'z' then drop_delayed(run, n) end
-      local entry = redis.call('XADD', stream_key('r', type), '*', 'r', run, 'w', common_id, 'n', ARGV[at], 'e', ARGV[at + 3])
-      write(run, n, 'q', fingerprint, 'r', type, entry)
-      add_open(run, 1)
+      if alone then
+        fold(run, type, ARGV[at], ARGV[at + 3], common, retention, overhead)
+      else
+        local stream = stream_key('r', type)
+        local entry = shared and redis.call('XADD', stream, '*', shared, ARGV[at], 'e', ARGV[at + 3])
+          or redis.call('XADD', stream, '*', 'r', run, 'w', common_id, 'n', ARGV[at], 'e', ARGV[at + 3])
+        write(run, n, 'q', fingerprint, 'r', type, entry)
+        add_open(run, 1)
+      end
       added = added + 1
     end
   end
@@ -94,14 +106,15 @@ while at + 3 <= #ARGV do
 end
 reply[1] = table.concat(codes)
 
-if added > 0 then
+count('enqueued', added)
+local recorded = added > 0 and not alone
+if recorded then
   redis.call('HSET', key, 'w' .. common_id, common)
   if retention ~= RETENTION then redis.call('HSET', key, 'ttl', retention) end
   if overhead ~= '0' then redis.call('HSET', key, 'V', overhead) end
   for _, d in ipairs(deadlines) do
     for c = floor((d.from - 1) / PER), floor((d.to - 1) / PER) do add_wait(run, c, now + d.ms) end
   end
-  count('enqueued', added)
 end
 
 -- Below the watermark everything is settled for good: records, taken outcomes and
@@ -125,7 +138,7 @@ if held > 1 then
   end
   if high > low then redis.call('HSET', key, 'L', high) end
 end
-if added > 0 then
+if recorded then
   local keep, found = {}, false
   for digest, upto in string.gmatch(head[2] or '', '(........)(%d+);') do
     upto = tonumber(upto)

@@ -3,11 +3,11 @@
 -- nothing and have no lease are deleted (a consumer with claims never is: its claims
 -- would be lost with it).
 -- KEYS[1] slot prefix
--- ARGV 1 at most
+-- ARGV 1 at most  2 bytes at most; one is always looked at
 -- Reply as claim.lua, with executor, last heartbeat ('=' and the details that the executor
 --   told of, '' if it told of none) and ms since the claim in each entry;
 --   flag 1 there are more
-local now, most, entries, more = now_ms(), tonumber(ARGV[1]), {}, 0
+local now, most, room, entries, more = now_ms(), tonumber(ARGV[1]), tonumber(ARGV[2]), {}, 0
 for _, type in ipairs(redis.call('LRANGE', TYPES, 0, -1)) do
   for lane in pairs(LANES) do
     local stream = stream_key(lane, type)
@@ -18,12 +18,14 @@ for _, type in ipairs(redis.call('LRANGE', TYPES, 0, -1)) do
         if tonumber(redis.call('ZSCORE', LEASES, c.name) or 0) <= now then
           if c.pending == 0 then
             redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, c.name)
-          elseif #entries >= most then
+          elseif #entries >= most or room <= 0 then
             more = 1
           else
             for _, p in ipairs(redis.call('XPENDING', stream, GROUP, '-', '+', most - #entries, c.name)) do
-              local r = redis.call('XRANGE', stream, p[1], p[1])
+              local r = room > 0 and redis.call('XRANGE', stream, p[1], p[1])
+              if not r then break end
               if r[1] then
+                room = room - entry_bytes(r[1][2])
                 local told = redis.call('HGET', HEARTBEATS, claim_name(lane, p[1], type))
                 entries[#entries + 1] = {
                   type = type, lane = lane, id = p[1], flat = r[1][2], executor = c.name, held = p[3],
@@ -33,7 +35,7 @@ for _, type in ipairs(redis.call('LRANGE', TYPES, 0, -1)) do
                 redis.call('XACK', stream, GROUP, p[1])
               end
             end
-            if #entries >= most then more = 1 end
+            if #entries >= most or room <= 0 then more = 1 end
           end
         end
       end

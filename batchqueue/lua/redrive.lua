@@ -46,7 +46,7 @@ local function redrive(f)
   local state, fingerprint = record(run, n)
   if state and fingerprint ~= wanted then return 'superseded' end
   if state == 'q' or state == 'x' or state == 'd' or state == 'z' then return 'ok' end -- asked for again
-  if not restore(run, n, f.w, f.c or '') then return 'bare' end
+  if not restore(run, n, f.w, f.common or '') then return 'bare' end
   if state == 'f' then
     if not withdraw(run, n, wanted) then return 'delivering' end
   else

@@ -44,6 +44,7 @@ for i = 5, #ARGV, 14 do
   local action, lost_by, type, lane, id, run, wave = unpack(ARGV, i, i + 6)
   local n, fingerprint, body, delay, m, l, h = unpack(ARGV, i + 7, i + 13)
   n = tonumber(n)
+  run_key(run) -- the entry of a folded run is needed to unfold it
   local stream, reply = stream_key(lane, type), 's'
   local guarded = lost_by ~= '' and tonumber(redis.call('ZSCORE', LEASES, lost_by) or 0) > now
   -- An abandoned run's handlers were told to stop. What they say then is no outcome: the
@@ -67,7 +68,7 @@ for i = 5, #ARGV, 14 do
     local state, known, _, _, current = record(run, n)
     if action == 'D' and flat then
       local common = redis.call('HGET', run_key(run), 'w' .. wave) or ''
-      redis.call('XADD', DEAD, 'MAXLEN', '~', dead_kept, '*', 'type', type, 'c', common, unpack(flat))
+      redis.call('XADD', DEAD, 'MAXLEN', '~', dead_kept, '*', 'type', type, 'common', common, unpack(flat))
       count('dead', 1)
     end
     if known ~= fingerprint or current ~= id or (state ~= 'q' and state ~= 'x') then

@@ -13,7 +13,10 @@
 --   ttl   retention, ms, if it is not RETENTION
 --   V     bytes that delivery adds to each outcome
 --   D     first-last chunk whose tasks may wait in DUE; none once nothing is open
--- A record is state, fingerprint, lane, type index, entry id:
+-- A run whose first wave was one task, which may wait for ever, has no record at first: it
+-- is folded. The hash fold:<number, from its sum> holds the place of its entry, and the entry
+-- all that the record would say. Who needs the record unfolds it: run_key does.
+-- A table record is state, fingerprint, lane, and the place: type index, entry id:
 --   q  in a stream, waiting or claimed    d  delayed           x  claimed, cancel asked
 --   f  finished, outcome in the box       t  outcome taken     a  outcome acknowledged
 --   z  parked: its run was abandoned before it was claimed
@@ -48,8 +51,8 @@ local function pack_place(index, ms, seq)
     floor(seq / 16777216) % 256, floor(seq / 65536) % 256, floor(seq / 256) % 256, seq % 256)
 end
 
-local function unpack_place(r)
-  local i1, i2, a, b, c, d, e, f, g, h, i, j = string.byte(r, 11, 22)
+local function unpack_place(r, from)
+  local i1, i2, a, b, c, d, e, f, g, h, i, j = string.byte(r, from, from + 11)
   return i1 * 256 + i2,
     ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f,
     ((g * 256 + h) * 256 + i) * 256 + j
@@ -79,6 +82,79 @@ local function type_name(index)
   return type_list[index]
 end
 
+-- fields turns a flat list into a table. A stream entry holds
+--   r run  w digest of the common data  n number  e what codec.go encodes
+--   m l h  attempts, last failure and heartbeat of a task that was claimed before
+-- Entries of a wave have "@" w r for the name of n: Redis keeps the names of neighbours
+-- once, and values always. The entry of a folded run has no w, but
+--   c  the common data itself  k  ttl of the record  v  V of the record
+local FIRST = string.rep('\0', 8) -- the digest's place for common data that came in an entry
+local SHARED = 64 -- "@"
+local function fields(flat)
+  local out = {}
+  for i = 1, #flat, 2 do
+    local name, value = flat[i], flat[i + 1]
+    if string.byte(name) == SHARED then
+      out.w, out.r, out.n = string.sub(name, 2, 9), string.sub(name, 10), value
+    else
+      out[name] = value
+    end
+  end
+  if out.c then out.w = FIRST end
+  return out
+end
+
+-- A thousand hashes: with a million runs they are still short enough to be listpacks.
+local function fold_of(run)
+  local sum = redis.sha1hex(run)
+  return fold_key(tonumber(string.sub(sum, 1, 3), 16) % 1024), string.sub(sum, 4, 11)
+end
+
+-- can_fold: nothing is known of the run, and no other lies where it would.
+local function can_fold(run)
+  return redis.call('EXISTS', record_key(run)) == 0 and redis.call('HEXISTS', fold_of(run)) == 0
+end
+
+-- fold adds the only task of a run.
+local function fold(run, type, n, e, common, ttl, overhead)
+  local entry = { 'r', run, 'n', n, 'e', e, 'c', common }
+  if ttl ~= RETENTION then entry[9], entry[10] = 'k', ttl end
+  if overhead ~= '0' then entry[#entry + 1], entry[#entry + 2] = 'v', overhead end
+  local id = redis.call('XADD', stream_key('r', type), '*', unpack(entry))
+  local ms, seq = string.match(id, '(%d+)-(%d+)')
+  local key, field = fold_of(run)
+  redis.call('HSET', key, field, pack_place(type_index(type), tonumber(ms), tonumber(seq)))
+end
+
+-- unfold makes the record of a run that is folded.
+local function unfold(run)
+  local key, field = fold_of(run)
+  local place = redis.call('HGET', key, field)
+  if not place then return end
+  local index, ms, seq = unpack_place(place, 1)
+  local type, id = type_name(index), string.format('%.0f-%.0f', ms, seq)
+  local r = type and redis.call('XRANGE', stream_key('r', type), id, id) or {}
+  local f = r[1] and fields(r[1][2])
+  if f and f.r ~= run then return end -- another run, whose sum begins alike
+  redis.call('HDEL', key, field)
+  if not f then return end -- the stream was lost, and the task with it
+  local before = tonumber(f.n) - 1
+  redis.call('HSET', record_key(run), 'o', 1, 'w' .. FIRST, f.c, 'W', FIRST .. f.n .. ';',
+    't' .. floor(before / PER), string.rep(BLANK, before % PER) .. 'q' .. string.sub(f.e, 1, 8) .. 'r' .. place)
+  if f.k then redis.call('HSET', record_key(run), 'ttl', f.k) end
+  if f.v then redis.call('HSET', record_key(run), 'V', f.v) end
+end
+
+-- run_key names a run's record; from then on it is not folded.
+local met = {}
+local function run_key(run)
+  if not met[run] then
+    met[run] = true
+    unfold(run)
+  end
+  return record_key(run)
+end
+
 -- Chunks are read once and written once per script: neighbours share them.
 local chunks = {}
 
@@ -98,7 +174,7 @@ local function record(run, n)
   local c, at = chunk_of(run, n)
   local r = string.sub(c.raw, at + 1, at + WIDTH)
   if r == '' or r == BLANK then return nil end
-  local index, ms, seq = unpack_place(r)
+  local index, ms, seq = unpack_place(r, 11)
   return string.sub(r, 1, 1), string.sub(r, 2, 9), string.sub(r, 10, 10), type_name(index),
     string.format('%.0f-%.0f', ms, seq)
 end
@@ -333,13 +409,6 @@ local function unpack_fields(s)
   return out
 end
 
--- fields turns a stream entry's flat list into a table
-local function fields(flat)
-  local out = {}
-  for i = 1, #flat, 2 do out[flat[i]] = flat[i + 1] end
-  return out
-end
-
 local function claim_name(lane, id, type) return lane .. id .. '/' .. type end
 
 -- is_claimed asks the pending list, the only place that knows
@@ -491,17 +560,24 @@ local function revive(run, now)
   if redis.call('LLEN', box_key(run)) > 0 then make_deliverable(run, now) end
 end
 
--- entries_reply gives claimed entries with the common data they refer to
+local function entry_bytes(flat)
+  local bytes = 0
+  for i = 2, #flat, 2 do bytes = bytes + #flat[i] end
+  return bytes
+end
+
+-- entries_reply gives claimed entries with the common data they refer to. It does not
+-- unfold: the entry of a folded run refers to nothing.
 local function entries_reply(entries)
   local seen, commons, out = {}, {}, {}
   for _, e in ipairs(entries) do
     local f = fields(e.flat)
     local key = (f.r or '') .. '\0' .. (f.w or '')
-    if f.r and f.w and not seen[key] then
+    if f.r and f.w and not f.c and not seen[key] then
       seen[key] = true
       commons[#commons + 1] = f.r
       commons[#commons + 1] = f.w
-      commons[#commons + 1] = redis.call('HGET', run_key(f.r), 'w' .. f.w) or ''
+      commons[#commons + 1] = redis.call('HGET', record_key(f.r), 'w' .. f.w) or ''
     end
     out[#out + 1] = { e.type, e.lane, e.id, e.flat, e.executor or '', e.heartbeat or '', e.held or 0 }
   end

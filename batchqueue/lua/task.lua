@@ -1,4 +1,5 @@
--- task.lua: tells all about one task. Reads only.
+-- task.lua: tells all about one task. Changes nothing, but that a folded run has its
+-- record.
 -- KEYS[1] slot prefix
 -- ARGV 1 run  2 number
 -- Reply {} if the number is unknown, else { number, fingerprint(8), state, executor, type,

@@ -1,5 +1,5 @@
--- tasks.lua: lists what the run record knows of a run's tasks. Reads only. Paged over the
--- run's table.
+-- tasks.lua: lists what the run record knows of a run's tasks. Changes nothing but that a
+-- folded run has its record. Paged over the run's table.
 -- KEYS[1] slot prefix
 -- ARGV 1 run  2 first chunk  3 chunks
 -- Reply { next chunk or -1, { number, fingerprint(8), state, executor, type, kind }... }

@@ -18,6 +18,8 @@ const (
 	claimP99     = "p99 of a claim"
 	// shallow is the backlog that a deep one is compared with.
 	shallow = 1000
+	// claimWave is small, so that the few that wait are spread over the slots like the many.
+	claimWave = 25
 )
 
 func backlog() *benchCase {
@@ -117,8 +119,8 @@ func claimSample(ctx context.Context, l *lab, s size, deep int) (*sample, error)
 	done, finish := l.progress(handled)
 	defer finish()
 
-	waveDone := make(chan struct{}, handled/waveTasks+1)
-	b, err := l.openQueue(deep+handled, everyNth(waveTasks, done, func() {
+	waveDone := make(chan struct{}, handled/claimWave+1)
+	b, err := l.openQueue(deep+handled, everyNth(claimWave, done, func() {
 		select {
 		case waveDone <- struct{}{}:
 		default: // more were handled than anybody waits for
@@ -128,7 +130,7 @@ func claimSample(ctx context.Context, l *lab, s size, deep int) (*sample, error)
 		return nil, err
 	}
 	defer b.close()
-	if err := b.enqueueAll(ctx, 0, deep, waveTasks); err != nil {
+	if err := b.enqueueAll(ctx, 0, deep, claimWave); err != nil {
 		return nil, err
 	}
 	var claims claimTimes
@@ -137,13 +139,13 @@ func claimSample(ctx context.Context, l *lab, s size, deep int) (*sample, error)
 		if err := b.startExecutor(ctx, s.Concurrency, batchqueue.Observer{Claimed: claims.add}); err != nil {
 			return err
 		}
-		for first := deep; first < deep+handled; first += waveTasks {
+		for first := deep; first < deep+handled; first += claimWave {
 			select {
 			case <-waveDone:
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
-			if err := b.enqueue(ctx, first, min(waveTasks, deep+handled-first)); err != nil {
+			if err := b.enqueue(ctx, first, min(claimWave, deep+handled-first)); err != nil {
 				return err
 			}
 		}

@@ -56,7 +56,10 @@ func heldSample(ctx context.Context, l *lab, s size) (_ *sample, err error) {
 		if err := r.startWorker(l, worker.Options{LocalActivityWorkerOnly: true}); err != nil {
 			return errors.Join(err, r.stop())
 		}
-		return errors.Join(do(r), r.stop())
+		err := errors.Join(do(r), r.stop())
+		// The SDK's cache lives as long as any worker of the process.
+		worker.PurgeStickyWorkflowCache()
+		return err
 	}
 	if err := withWorkflows(func(r *rig) error { return r.warmUp(ctx, l) }); err != nil {
 		return nil, err
