@@ -24,12 +24,12 @@ local cancels, heartbeats = redis.call('EXISTS', CANCELS) == 1, redis.call('EXIS
 
 -- The record keeps the entry that a delivery settled itself, until the task is queued
 -- again: so its own words come back to it, and what the Reclaimer did meanwhile is a loss.
--- A task that went on has another entry: it is this delivery's doing if that is of a later
--- step, or of none any more.
-local function echo(action, run, n, fingerprint, id, next)
+-- A task that went on has another entry, in another stream perhaps, where it may bear the
+-- same id: it is this delivery's doing if that is of a later step, or of none any more.
+local function echo(action, run, n, fingerprint, id, claimed, next)
   local state, known, lane, type, settled = record(run, n)
-  if action == 'N' and known == fingerprint and settled ~= id then
-    if state == 'f' or state == 't' or state == 'a' then return 's' end
+  if action == 'N' and known == fingerprint then
+    if state == 'f' or state == 't' or state == 'a' then return settled == id and type == claimed and 'c' or 's' end
     local r = (state == 'q' or state == 'x') and redis.call('XRANGE', stream_key(lane, type), settled, settled)
     if r and r[1] then
       local _, step = place_of(next)
@@ -40,7 +40,7 @@ local function echo(action, run, n, fingerprint, id, next)
   if known ~= fingerprint or settled ~= id then return 'l' end
   if state == 'd' then return 's' end
   if state ~= 'f' and state ~= 't' and state ~= 'a' then return 'l' end
-  return (action == 'R' or action == 'B' or action == 'N') and 'c' or 's'
+  return (action == 'R' or action == 'B') and 'c' or 's'
 end
 
 for i = 5, #ARGV, 14 do
@@ -61,7 +61,7 @@ for i = 5, #ARGV, 14 do
   if guarded then
     reply = 'g'
   elseif redis.call('XACK', stream, GROUP, id) == 0 then
-    reply = echo(action, run, n, fingerprint, id, l)
+    reply = echo(action, run, n, fingerprint, id, type, l)
   else
     redis.call('XDEL', stream, id)
     local claim = claim_name(lane, id, type)
