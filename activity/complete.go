@@ -24,11 +24,8 @@ const completionOverhead = 200
 func base64Bytes(n int) int { return (n + 2) / 3 * 4 }
 
 // complete sends outcomes of a batch that was enqueued without a workflow to whom its
-// OnComplete names. If that is nobody they are done with.
+// OnComplete names.
 func (w *Worker) complete(ctx context.Context, h *host, b *batchqueue.Batch, a *address) error {
-	if a.Receiver == "" {
-		return nil
-	}
 	send := w.signal
 	if a.Start != nil {
 		send = w.signalWithStart

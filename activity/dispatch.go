@@ -39,6 +39,7 @@ type dispatch struct {
 	// unsent are the calls that are not in the queue, or perhaps not, and may go plain.
 	unsent []unsent
 	taken  int // bytes of outcomes in the marker
+	spans  []*enqueueSpan
 }
 
 type unsent struct {
@@ -56,13 +57,15 @@ func (r *Runtime) Dispatch(ctx context.Context, wave *wire.Wave) ([]byte, error)
 		First:   wave.First,
 		Answers: make([]wire.Answer, len(wave.Calls)),
 	}}
-	if err := d.group(d.prepare()); err != nil {
+	defer d.endSpans()
+	if err := d.group(ctx, d.prepare()); err != nil {
 		return nil, err
 	}
 	window := d.openWindow()
 	for _, g := range d.groups {
 		d.send(ctx, g)
 	}
+	d.endSpans()
 	if err := d.await(ctx, window); err != nil {
 		return nil, err
 	}

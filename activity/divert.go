@@ -82,7 +82,7 @@ func (w *Worker) divert(ctx context.Context, t *activityTask) (bool, error) {
 	if free == 0 {
 		return false, nil
 	}
-	d, err := w.newDiversion(pool, t)
+	d, err := w.newDiversion(ctx, pool, t)
 	if err != nil {
 		w.logger.Warn("[Slipstream] an activity task cannot go through the queue; it runs in place", "ActivityType", t.GetActivityType().GetName(), "Error", err)
 		return false, nil
@@ -99,6 +99,7 @@ func (w *Worker) divert(ctx context.Context, t *activityTask) (bool, error) {
 		w.unclaimed.remove(d.wave.Run)
 		return false, err
 	}
+	d.endSpan()
 	w.rt.count("slipstream_activity_tasks_diverted", 1)
 	w.vigils.keep(d)
 	return true, nil
@@ -171,20 +172,24 @@ type diversion struct {
 	pool string
 	wave *batchqueue.Wave
 	once bool // the activity may start only once
+	span *enqueueSpan
 }
 
-func (w *Worker) newDiversion(pool string, t *activityTask) (*diversion, error) {
+func (w *Worker) newDiversion(ctx context.Context, pool string, t *activityTask) (*diversion, error) {
 	d := &diversion{w: w, task: t, pool: pool, once: t.GetRetryPolicy().GetMaximumAttempts() == 1}
 	id, err := identityOf(t)
 	if err != nil {
 		return nil, err
 	}
 	run := t.GetWorkflowExecution()
-	common, err := encodeAddress(&address{
+	a := &address{
 		Namespace: t.GetWorkflowNamespace(), WorkflowID: run.GetWorkflowId(), RunID: run.GetRunId(),
 		WorkflowType: t.GetWorkflowType().GetName(), TaskQueue: w.taskQueue, TaskToken: t.GetTaskToken(),
 		Heartbeats: t.GetHeartbeatTimeout().AsDuration() > 0, LossFinal: isFinal(lossOf(t), t.GetRetryPolicy().GetNonRetryableErrorTypes()),
-	})
+	}
+	d.span = w.rt.tracing.enqueue(ctx, pool, a, t.GetHeader())
+	a.Trace = d.span.encoded()
+	common, err := encodeAddress(a)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	sdkactivity "go.temporal.io/sdk/activity"
 
@@ -116,6 +117,7 @@ func (c *reconcile) ask(ctx context.Context, p place, calls []*wire.OpenCall) {
 		})
 	}
 	var reply batchqueue.AskReply
+	began := time.Now()
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 		defer cancel()
@@ -131,6 +133,7 @@ func (c *reconcile) ask(ctx context.Context, p place, calls []*wire.OpenCall) {
 	if c.w != nil {
 		c.w.inherit(ctx, p.Pool)
 	}
+	c.r.tracing.handedOver(began, p.Pool, wayAsk, nil, reply.Taken, p.run, c.info.WorkflowExecution.ID)
 	pulled := map[batchqueue.Identity]bool{}
 	for i := range reply.Taken {
 		o := &reply.Taken[i]

@@ -33,6 +33,7 @@ type RuntimeOptions struct {
 	Divert bool
 	// MaxPayloadBytes is the namespace's limit for a call's arguments and for its result.
 	MaxPayloadBytes int
+	Telemetry       Telemetry
 }
 
 // Runtime is the ordinary half of the plugin for one Temporal client: it dispatches for
@@ -43,6 +44,7 @@ type Runtime struct {
 	queue  *batchqueue.Queue
 	log    log.Logger
 
+	tracing    *tracing
 	announced  *announcements
 	latency    *latencies
 	breaker    *breaker
@@ -64,11 +66,13 @@ var _ workflow.Dispatcher = (*Runtime)(nil)
 // NewRuntime returns the runtime of a client. It does no I/O and owns no goroutine until
 // a worker starts.
 func NewRuntime(c Client, o RuntimeOptions) *Runtime {
+	o.Telemetry = o.Telemetry.withDefaults()
 	r := &Runtime{
 		o:          o,
 		client:     c,
 		queue:      o.Queue,
 		log:        c.Logger,
+		tracing:    newTracing(o.Telemetry),
 		announced:  newAnnouncements(o.Queue),
 		latency:    newLatencies(),
 		strays:     &strays{},

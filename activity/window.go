@@ -124,6 +124,7 @@ func (d *dispatch) closeWindow(ctx context.Context, g *group) {
 	defer cancel()
 	var outcomes []batchqueue.Outcome
 	var err error
+	began := time.Now()
 	for range 2 { // a repeated closing call gets the same answer
 		outcomes, err = d.r.queue.CloseWindow(ctx, g.pool, g.queued.Slot, d.marker.RunID, g.queued.ID, d.room())
 		if err == nil {
@@ -134,6 +135,7 @@ func (d *dispatch) closeWindow(ctx context.Context, g *group) {
 		d.r.log.Warn("[Slipstream] a window was not closed; its results come later", "Pool", g.pool, "Error", err)
 		return
 	}
+	d.r.tracing.handedOver(began, g.pool, wayWindow, g.span.encoded(), outcomes, d.marker.RunID, d.info.WorkflowExecution.ID)
 	for k := range outcomes {
 		o := &outcomes[k]
 		if i := d.callOf(o); i >= 0 {

@@ -121,6 +121,7 @@ func (e *Executor) hold(d *Delivery, now time.Time, age time.Duration) *claim {
 		ctx, c.stopTimer = context.WithDeadline(ctx, deadline)
 	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	d.note = &c.note
 	d.heartbeat = func(details []byte) { e.table.note(c, details) }
 	e.table.add(c)
 	return c

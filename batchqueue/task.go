@@ -2,6 +2,7 @@ package batchqueue
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -136,6 +137,29 @@ const (
 	KindPoison
 )
 
+// String is the kind's name in metrics, logs and traces.
+func (k Kind) String() string {
+	switch k {
+	case KindCompleted:
+		return "completed"
+	case KindFailed:
+		return "failed"
+	case KindCanceled:
+		return "canceled"
+	case KindScheduleToStart:
+		return "schedule_to_start_timeout"
+	case KindScheduleToClose:
+		return "schedule_to_close_timeout"
+	case KindStartToClose:
+		return "start_to_close_timeout"
+	case KindHeartbeat:
+		return "heartbeat_timeout"
+	case KindPoison:
+		return "poison"
+	}
+	return "unknown"
+}
+
 // RetryState says why a task that did not complete was not tried again. The values
 // are those of Temporal's RetryState enumeration.
 type RetryState int32
@@ -199,6 +223,7 @@ type Delivery struct {
 	wave  string
 	// heartbeat carries details recorded by the handler; set by the executor.
 	heartbeat func(details []byte)
+	note      *atomic.Pointer[[]byte] // of the claim; nil for who has not claimed it
 }
 
 // Slot is where the task's run lives in the pool.
@@ -211,6 +236,26 @@ func (d *Delivery) RecordHeartbeat(details []byte) {
 	if d.heartbeat != nil {
 		d.heartbeat(details)
 	}
+}
+
+// Annotate keeps bytes with this delivery, in this process only, for those that are asked
+// about it while the handler runs (ExecutorOptions.TimeoutFailure): a trace, for example. A
+// later note replaces the former. Safe for concurrent use.
+func (d *Delivery) Annotate(note []byte) {
+	if d.note != nil {
+		d.note.Store(&note)
+	}
+}
+
+// Note is what Annotate kept; nil for a delivery that this process has not handled.
+func (d *Delivery) Note() []byte {
+	if d.note == nil {
+		return nil
+	}
+	if note := d.note.Load(); note != nil {
+		return *note
+	}
+	return nil
 }
 
 // Result is what a handler decided.
