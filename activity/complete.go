@@ -34,8 +34,7 @@ func (w *Worker) complete(ctx context.Context, h *host, b *batchqueue.Batch, a *
 	defer cancel()
 	err := send(ctx, h, b, a)
 	if err == nil {
-		w.rt.count("slipstream_signals", 1)
-		w.rt.count("slipstream_outcomes_delivered", len(b.Outcomes))
+		w.rt.metrics.signalled(b)
 		return nil
 	}
 	err = fmt.Errorf("signal workflow %q for batch %q: %w", a.Receiver, a.Batch, err)

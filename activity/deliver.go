@@ -72,8 +72,7 @@ func (w *Worker) signalRun(ctx context.Context, h *host, b *batchqueue.Batch, a 
 		Header: a.Header,
 	})
 	if err == nil {
-		w.rt.count("slipstream_signals", 1)
-		w.rt.count("slipstream_outcomes_delivered", len(outcomes))
+		w.rt.metrics.signalled(b)
 		return nil
 	}
 	return fmt.Errorf("signal run %q of workflow %q: %w", execution.GetRunId(), execution.GetWorkflowId(), deliveryError(err))

@@ -2,7 +2,6 @@ package activity
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -143,7 +142,7 @@ func (d *dispatch) handled(ctx context.Context, g *group) bool {
 		return false
 	}
 	if absent := func(i int) bool { return !known[d.wave.Calls[i].Type] }; slices.ContainsFunc(g.calls, absent) {
-		d.r.count("slipstream_calls_not_handled", d.leave(g, absent))
+		add(d.r.metrics.notHandled, d.leave(g, absent), d.r.metrics.with(labels{pool: g.pool}))
 	}
 	return true
 }
@@ -179,7 +178,7 @@ func (d *dispatch) enqueue(ctx context.Context, g *group) bool {
 			wave.Tasks, calls = append(wave.Tasks, g.queued.Tasks[k]), append(calls, i)
 		}
 	}
-	enqueued, err := d.r.queue.Enqueue(ctx, g.pool, &wave)
+	enqueued, err := d.r.put(ctx, g.pool, &wave)
 	if err != nil {
 		// The queue cannot carry such a wave at all; plain activities can.
 		d.r.log.Warn("[Slipstream] the queue does not take a wave; its calls run as ordinary activities", "Pool", g.pool, "Error", err)
@@ -211,9 +210,6 @@ func (d *dispatch) note(g *group, i int, answer *batchqueue.Answer) bool {
 	case batchqueue.AnswerDone:
 		d.done(i, answer.Outcome)
 	default:
-		if errors.Is(answer.Err, batchqueue.ErrFull) {
-			d.r.count("slipstream_redis_full", 1)
-		}
 		a.State = wire.StateUnsure
 		return false
 	}
@@ -251,7 +247,6 @@ func (d *dispatch) done(i int, o *batchqueue.Outcome) {
 // cancelled there, unless it must not run twice: then it stays open, and an ask decides.
 func (d *dispatch) fallBack() {
 	budget := d.wave.Fallback
-	plain := 0
 	for _, u := range d.unsent {
 		a := &d.marker.Answers[u.call]
 		once := d.wave.Calls[u.call].Options.Retry.GetMaximumAttempts() == 1
@@ -262,7 +257,6 @@ func (d *dispatch) fallBack() {
 			a.State = wire.StateWaiting
 		default:
 			budget--
-			plain++
 			a.State = wire.StatePlain
 			if u.group != nil {
 				d.r.strays.add(stray{u.group.pool, u.group.queued.Slot, d.marker.RunID,
@@ -270,28 +264,23 @@ func (d *dispatch) fallBack() {
 			}
 		}
 	}
-	d.r.count("slipstream_calls_plain", plain)
 }
 
 // finish writes the marker's summary, one line for people who read the history.
 func (d *dispatch) finish() {
-	names := map[wire.State]string{
-		wire.StateQueued: "queued", wire.StateDone: "done", wire.StateEarly: "early", wire.StateRefused: "refused",
-		wire.StatePlain: "plain", wire.StateUnsure: "unsure", wire.StateWaiting: "waiting",
-	}
 	counts := map[wire.State]int{}
 	for i := range d.marker.Answers {
 		counts[d.marker.Answers[i].State]++
 	}
+	d.r.metrics.answered(counts)
 	var parts []string
 	for s := wire.StateUnknown; s <= wire.StateWaiting; s++ {
 		if counts[s] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", counts[s], names[s]))
+			parts = append(parts, fmt.Sprintf("%d %s", counts[s], answerNames[s]))
 		}
 	}
 	if n := len(d.marker.Taken); n > 0 {
 		parts = append(parts, fmt.Sprintf("%d of earlier waves", n))
 	}
 	d.marker.Summary = strings.Join(parts, ", ")
-	d.r.count("slipstream_calls_dispatched", len(d.marker.Answers))
 }

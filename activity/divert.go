@@ -100,7 +100,7 @@ func (w *Worker) divert(ctx context.Context, t *activityTask) (bool, error) {
 		return false, err
 	}
 	d.endSpan()
-	w.rt.count("slipstream_activity_tasks_diverted", 1)
+	add(w.rt.metrics.tasksDiverted, 1, w.rt.metrics.with(labels{pool: pool}))
 	w.vigils.keep(d)
 	return true, nil
 }
@@ -297,15 +297,12 @@ func (d *diversion) identity() batchqueue.Identity {
 func (d *diversion) try(ctx context.Context) batchqueue.Answer {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
-	enqueued, err := d.w.rt.queue.Enqueue(ctx, d.pool, d.wave)
+	enqueued, err := d.w.rt.put(ctx, d.pool, d.wave)
 	if err != nil {
 		d.w.logger.Warn("[Slipstream] the queue does not take an activity task; it runs in place", "Pool", d.pool, "Error", err)
 		return batchqueue.Answer{}
 	}
 	d.wave.Slot = enqueued.Slot
-	if answer := enqueued.Answers[0]; errors.Is(answer.Err, batchqueue.ErrFull) {
-		d.w.rt.count("slipstream_redis_full", 1)
-	}
 	return enqueued.Answers[0]
 }
 

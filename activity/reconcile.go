@@ -133,6 +133,7 @@ func (c *reconcile) ask(ctx context.Context, p place, calls []*wire.OpenCall) {
 	if c.w != nil {
 		c.w.inherit(ctx, p.Pool)
 	}
+	c.r.metrics.fetched(p.Pool, wayAsk, len(reply.Taken))
 	c.r.tracing.handedOver(began, p.Pool, wayAsk, nil, reply.Taken, p.run, c.info.WorkflowExecution.ID)
 	pulled := map[batchqueue.Identity]bool{}
 	for i := range reply.Taken {

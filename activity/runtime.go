@@ -45,6 +45,8 @@ type Runtime struct {
 	log    log.Logger
 
 	tracing    *tracing
+	metrics    *metrics
+	collector  collector
 	announced  *announcements
 	latency    *latencies
 	breaker    *breaker
@@ -73,6 +75,7 @@ func NewRuntime(c Client, o RuntimeOptions) *Runtime {
 		queue:      o.Queue,
 		log:        c.Logger,
 		tracing:    newTracing(o.Telemetry),
+		metrics:    newMetrics(o.Telemetry),
 		announced:  newAnnouncements(o.Queue),
 		latency:    newLatencies(),
 		strays:     &strays{},
@@ -86,21 +89,16 @@ func NewRuntime(c Client, o RuntimeOptions) *Runtime {
 
 func (r *Runtime) breakerChanged(open bool) {
 	if open {
-		r.count("slipstream_breaker_opened", 1)
+		add(r.metrics.breakerOpened, 1)
 		r.log.Warn("[Slipstream] Redis does not answer: marked calls run as ordinary activities until it does")
 		return
 	}
 	r.log.Info("[Slipstream] Redis answers again: marked calls go through the queue")
 }
 
-func (r *Runtime) count(name string, n int) {
-	if n > 0 && r.client.Metrics != nil {
-		r.client.Metrics.Counter(name).Inc(int64(n))
-	}
-}
-
 // workerStarted starts, with the first worker, what all workers share.
 func (r *Runtime) workerStarted(ctx context.Context) {
+	r.collector.begin(r.observeLevels)
 	inbox := r.begin(ctx)
 	if inbox == nil {
 		return
@@ -150,6 +148,7 @@ func (r *Runtime) forget(w *Worker) {
 
 // workerStopped ends it with the last one.
 func (r *Runtime) workerStopped(w *Worker) {
+	defer r.collector.end() // not under mu, which a collection takes
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.workers, w.instance)

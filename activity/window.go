@@ -135,6 +135,7 @@ func (d *dispatch) closeWindow(ctx context.Context, g *group) {
 		d.r.log.Warn("[Slipstream] a window was not closed; its results come later", "Pool", g.pool, "Error", err)
 		return
 	}
+	d.r.metrics.fetched(g.pool, wayWindow, len(outcomes))
 	d.r.tracing.handedOver(began, g.pool, wayWindow, g.span.encoded(), outcomes, d.marker.RunID, d.info.WorkflowExecution.ID)
 	for k := range outcomes {
 		o := &outcomes[k]
@@ -179,6 +180,6 @@ func (d *dispatch) learn(win *window, waited time.Duration) {
 			}
 		}
 	}
-	d.r.count("slipstream_window_hits", hits)
-	d.r.count("slipstream_window_misses", misses)
+	add(d.r.metrics.windowHits, hits)
+	add(d.r.metrics.windowMiss, misses)
 }

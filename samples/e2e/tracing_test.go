@@ -165,7 +165,7 @@ func TestTraceOfAPipelineWithARetryAndAReclaim(t *testing.T) {
 		"        enqueue Q Double [producer]",
 		"          process Q Double 1 [consumer]",
 		"            RunActivity:Double [server]",
-		"            deliver Q window 1 [client]",
+		"            deliver Q signal 1 [client]",
 	)
 	require.Equal(t, []string{"acme", "acme", "acme", "acme"}, steps.tenants, "baggage")
 }
