@@ -77,20 +77,20 @@ func (tr *tracer) worker(taskQueue string, o worker.Options, register func(worke
 	return w.Stop
 }
 
-// tree waits until a span of each name is there as often as in want, then compares: one line per span, with what links
-// to it or from it.
+// requireTree waits for the trace: one line per span, with what it links to.
 func (tr *tracer) requireTree(taskQueue string, want ...string) {
 	tr.t.Helper()
 	var got []string
 	require.Eventually(tr.t, func() bool {
 		got = describeTree(tr.exporter.Spans(), taskQueue)
 		return slices.Equal(got, want)
-	}, 20*time.Second, 50*time.Millisecond, "%s", func() fmt.Stringer { return &treeText{&got} }())
+	}, 20*time.Second, 50*time.Millisecond, "%s", stringer(func() string { return "\n" + strings.Join(got, "\n") }))
 }
 
-type treeText struct{ lines *[]string }
+// stringer is a message that is made when it is needed.
+type stringer func() string
 
-func (t *treeText) String() string { return "\n" + strings.Join(*t.lines, "\n") }
+func (s stringer) String() string { return s() }
 
 func describeTree(spans []sdktrace.ReadOnlySpan, taskQueue string) []string {
 	names := map[trace.SpanID]string{}
