@@ -181,7 +181,9 @@ func (d *dispatch) enqueue(ctx context.Context, g *group) bool {
 	enqueued, err := d.r.put(ctx, g.pool, &wave)
 	if err != nil {
 		// The queue cannot carry such a wave at all; plain activities can.
-		d.r.log.Warn("[Slipstream] the queue does not take a wave; its calls run as ordinary activities", "Pool", g.pool, "Error", err)
+		if n, say := d.r.refusals.Failed(time.Now()); say {
+			d.r.log.Warn("[Slipstream] the queue does not take a wave; its calls run as ordinary activities", "Pool", g.pool, "Waves", n, "Error", err)
+		}
 		for _, i := range calls {
 			d.unsent = append(d.unsent, unsent{call: i})
 		}

@@ -124,11 +124,16 @@ func (c *reconcile) ask(ctx context.Context, p place, calls []*wire.OpenCall) {
 		reply, err = c.r.queue.Ask(ctx, p.Pool, p.Slot, request)
 	}
 	if err != nil {
-		c.r.log.Warn("[Slipstream] open calls could not be asked for", "Pool", p.Pool, "Calls", len(calls), "Error", err)
+		if n, say := c.r.askOutage.Failed(time.Now()); say {
+			c.r.log.Warn("[Slipstream] open calls could not be asked for", "Pool", p.Pool, "Calls", len(calls), "Failures", n, "Error", err)
+		}
 		for _, o := range calls {
 			c.found(o, wire.StateUnsure, c.addressOf(o))
 		}
 		return
+	}
+	if n, lasted, say := c.r.askOutage.Worked(time.Now()); say {
+		c.r.log.Info("[Slipstream] open calls can be asked for again", "Pool", p.Pool, "Failures", n, "Lasted", lasted)
 	}
 	if c.w != nil {
 		c.w.inherit(ctx, p.Pool)

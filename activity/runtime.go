@@ -8,6 +8,7 @@ import (
 	"go.temporal.io/sdk/log"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/internal/outage"
 	"github.com/slipstream-go/slipstream/workflow"
 )
 
@@ -44,15 +45,17 @@ type Runtime struct {
 	queue  *batchqueue.Queue
 	log    log.Logger
 
-	tracing    *tracing
-	metrics    *metrics
-	collector  collector
-	announced  *announcements
-	latency    *latencies
-	breaker    *breaker
-	strays     *strays
-	residences *residences
-	doubts     *doubts
+	tracing   *tracing
+	metrics   *metrics
+	collector collector
+	// What may fail again and again, and is said now and then:
+	askOutage, closeOutage, refusals outage.Outage
+	announced                        *announcements
+	latency                          *latencies
+	breaker                          *breaker
+	strays                           *strays
+	residences                       *residences
+	doubts                           *doubts
 
 	mu      sync.Mutex
 	workers map[string]*Worker // by instance key

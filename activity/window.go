@@ -132,8 +132,13 @@ func (d *dispatch) closeWindow(ctx context.Context, g *group) {
 		}
 	}
 	if err != nil {
-		d.r.log.Warn("[Slipstream] a window was not closed; its results come later", "Pool", g.pool, "Error", err)
+		if n, say := d.r.closeOutage.Failed(time.Now()); say {
+			d.r.log.Warn("[Slipstream] windows are not closed; their results come later", "Pool", g.pool, "Failures", n, "Error", err)
+		}
 		return
+	}
+	if n, lasted, say := d.r.closeOutage.Worked(time.Now()); say {
+		d.r.log.Info("[Slipstream] windows are closed again", "Pool", g.pool, "Failures", n, "Lasted", lasted)
 	}
 	d.r.metrics.fetched(g.pool, wayWindow, len(outcomes))
 	d.r.tracing.handedOver(began, g.pool, wayWindow, g.span.encoded(), outcomes, d.marker.RunID, d.info.WorkflowExecution.ID)
