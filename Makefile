@@ -19,8 +19,8 @@ BIN := $(TMP)/bin
 GOLANGCI_LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 WORKFLOWCHECK := $(BIN)/workflowcheck-$(WORKFLOWCHECK_VERSION)
 
-# Every module of this repository; the heavy dependencies of samples/ stay out of the library's go.mod.
-MODULES ?= . samples
+# Every module of this repository; the dependencies of samples/ and of the command stay out of the library's go.mod.
+MODULES ?= . samples cmd/slipstream
 
 # Knobs, all of them for the command line: make fuzz FUZZTIME=5m
 TEST_FLAGS ?=
@@ -50,7 +50,7 @@ devserver: setup ## Compile the embedded Temporal server and what runs on it, so
 
 # CI=true turns "no real Redis: skipped" into a failure. `setup` has just found one, so a skip would be a lie.
 .PHONY: test
-test: test-library test-uncached test-samples ## Run every test of every module with the race detector
+test: test-library test-uncached test-samples test-cmd ## Run every test of every module with the race detector
 
 .PHONY: test-library
 test-library: setup devserver ## Run the library's tests alone
@@ -65,6 +65,10 @@ test-uncached: setup devserver ## Run the random programs of workflow/ once more
 .PHONY: test-samples
 test-samples: setup devserver ## Run the samples' tests alone, end-to-end tests among them
 	cd samples && CI=true go test -race -count=1 -timeout=20m $(TEST_FLAGS) ./...
+
+.PHONY: test-cmd
+test-cmd: setup devserver ## Run the command's tests alone
+	cd cmd/slipstream && CI=true SLIPSTREAM_DEVSERVER=$(BIN)/devserver go test -race -count=1 -timeout=10m $(TEST_FLAGS) ./...
 
 .PHONY: lint
 lint: fmt-check vet workflowcheck $(GOLANGCI_LINT) ## Check formatting, go vet and golangci-lint in every module

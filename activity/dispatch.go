@@ -39,6 +39,9 @@ type dispatch struct {
 	unsent []unsent
 	taken  int // bytes of outcomes in the marker
 	spans  []*enqueueSpan
+	// then are the steps of the last chain, thenQueued the same as the queue takes them.
+	then       []wire.Step
+	thenQueued []batchqueue.Step
 }
 
 type unsent struct {
@@ -82,7 +85,7 @@ func (d *dispatch) prepare() []int {
 	for i := range d.wave.Calls {
 		c := &d.wave.Calls[i]
 		a := &d.marker.Answers[i]
-		*a = wire.Answer{Number: c.Number, Type: c.Type, Fingerprint: c.Fingerprint, Address: -1}
+		*a = wire.Answer{Number: c.Number, Type: c.Name(), Fingerprint: c.Fingerprint, Address: -1}
 		if a.Fingerprint == 0 {
 			a.Fingerprint = wire.Fingerprint(d.marker.RunID, c)
 		}
@@ -121,13 +124,16 @@ func (d *dispatch) send(ctx context.Context, g *group) {
 	}
 }
 
-// handled takes the calls out of the group that no worker of the pool handles. It
-// reports whether Redis answered; if not, the group is empty afterwards.
+// handled takes the calls out of the group that no worker of the pool handles, and all of
+// them while the pool drains. It reports whether Redis answered; if not, the group is empty
+// afterwards.
 func (d *dispatch) handled(ctx context.Context, g *group) bool {
 	var types []string
 	for _, i := range g.calls {
-		if name := d.wave.Calls[i].Type; !slices.Contains(types, name) {
-			types = append(types, name)
+		for _, name := range d.wave.Calls[i].Types() {
+			if !slices.Contains(types, name) {
+				types = append(types, name)
+			}
 		}
 	}
 	var hurry <-chan struct{}
@@ -136,12 +142,24 @@ func (d *dispatch) handled(ctx context.Context, g *group) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
+	draining, err := d.r.queue.Draining(ctx, g.pool)
+	if err != nil {
+		d.leave(g, nil)
+		return false
+	}
+	if draining {
+		add(d.r.metrics.drained, d.leave(g, nil), d.r.metrics.with(labels{pool: g.pool}))
+		return true
+	}
 	known, err := d.r.announced.handled(ctx, g.pool, types, hurry)
 	if err != nil {
 		d.leave(g, nil)
 		return false
 	}
-	if absent := func(i int) bool { return !known[d.wave.Calls[i].Type] }; slices.ContainsFunc(g.calls, absent) {
+	absent := func(i int) bool {
+		return slices.ContainsFunc(d.wave.Calls[i].Types(), func(name string) bool { return !known[name] })
+	}
+	if slices.ContainsFunc(g.calls, absent) {
 		add(d.r.metrics.notHandled, d.leave(g, absent), d.r.metrics.with(labels{pool: g.pool}))
 	}
 	return true
@@ -251,14 +269,15 @@ func (d *dispatch) fallBack() {
 	budget := d.wave.Fallback
 	for _, u := range d.unsent {
 		a := &d.marker.Answers[u.call]
-		once := d.wave.Calls[u.call].Options.Retry.GetMaximumAttempts() == 1
+		c := &d.wave.Calls[u.call]
+		short := budget < c.Weight()
 		switch {
-		case u.group != nil && (once || budget == 0):
+		case u.group != nil && (c.Once() || short):
 			a.State, a.Address = wire.StateUnsure, u.group.address
-		case budget == 0:
+		case short:
 			a.State = wire.StateWaiting
 		default:
-			budget--
+			budget -= c.Weight()
 			a.State = wire.StatePlain
 			if u.group != nil {
 				d.r.strays.add(stray{u.group.pool, u.group.queued.Slot, d.marker.RunID,

@@ -218,6 +218,24 @@ func TestDispatchGoesPlainWhereNobodyHandlesTheType(t *testing.T) {
 	require.Equal(t, []wire.State{wire.StateQueued}, states(d.dispatch(t, waveOf(callOf(4, "B")))))
 }
 
+func TestDispatchGoesPlainWhileThePoolDrains(t *testing.T) {
+	d := newDesk(t, RuntimeOptions{})
+	d.announce(t, testQueue, "A")
+	config, err := d.queue.SetConfig(t.Context(), testQueue, batchqueue.PoolConfig{Slots: 1, Draining: true})
+	require.NoError(t, err)
+	m := d.dispatch(t, waveOf(callOf(1, "A"), callOf(2, "A")))
+	require.Equal(t, wire.StatePlain, m.Answers[0].State)
+	require.Equal(t, wire.StatePlain, m.Answers[1].State)
+	stats, err := d.queue.Stats(t.Context(), testQueue)
+	require.NoError(t, err)
+	require.Zero(t, stats.Enqueued)
+
+	config.Draining = false
+	_, err = d.queue.SetConfig(t.Context(), testQueue, config)
+	require.NoError(t, err)
+	require.Equal(t, wire.StateQueued, d.dispatch(t, waveOf(callOf(3, "A"))).Answers[0].State)
+}
+
 func TestDispatchWaitsForAWorkerThatAnnouncesNow(t *testing.T) {
 	d := newDesk(t, RuntimeOptions{})
 	d.w.announced = make(chan struct{})
@@ -304,7 +322,7 @@ func TestWindowLeavesWhatIsSlow(t *testing.T) {
 	t.Cleanup(release)
 	m := d.dispatch(t, waveOf(callOf(1, "fast"), callOf(2, "slow")))
 	require.Equal(t, []wire.State{wire.StateDone, wire.StateQueued}, states(m))
-	require.False(t, d.rt.latency.fits("slow", time.Second), "a type that was too slow is not waited for next time")
+	require.False(t, d.rt.latency.fits(time.Second, "slow"), "a type that was too slow is not waited for next time")
 
 	d.rt.latency.observe("slow", 10*time.Hour)
 	d.rt.o.Window = time.Hour // would hang if it were waited for
@@ -467,6 +485,11 @@ func TestOutcomesKeepTheirMeaning(t *testing.T) {
 	require.Empty(t, canceled.Payloads, "the handler gave no details")
 	canceled = wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCanceled})
 	require.Equal(t, wire.NotStarted(), canceled.Payloads)
+	canceled = wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCanceled, Step: 2, Retry: batchqueue.RetryCancelRequested})
+	require.Equal(t, wire.NotStarted(), canceled.Payloads, "a step that waited")
+	require.EqualValues(t, 2, canceled.Step)
+	canceled = wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCanceled, Step: 2})
+	require.Empty(t, canceled.Payloads, "a step that was not enqueued")
 
 	damaged := wireOutcome("run", &batchqueue.Outcome{Kind: batchqueue.KindCompleted, Payload: []byte{0xff}})
 	require.Empty(t, damaged.Payloads)
@@ -496,17 +519,17 @@ func TestBreaker(t *testing.T) {
 
 func TestLatencies(t *testing.T) {
 	l := newLatencies()
-	require.True(t, l.fits("unknown", time.Millisecond))
+	require.True(t, l.fits(time.Millisecond, "unknown"))
 	l.observe("A", 100*time.Millisecond)
-	require.False(t, l.fits("A", 50*time.Millisecond))
+	require.False(t, l.fits(50*time.Millisecond, "A"))
 	for range 10 {
 		l.observe("A", time.Millisecond)
 	}
-	require.True(t, l.fits("A", 50*time.Millisecond))
+	require.True(t, l.fits(50*time.Millisecond, "A"))
 	l.observe("A", time.Hour)
-	require.False(t, l.fits("A", time.Minute))
+	require.False(t, l.fits(time.Minute, "A"))
 	l.types["A"].at = time.Now().Add(-latencyKept - time.Second)
-	require.True(t, l.fits("A", time.Minute), "old observations do not count")
+	require.True(t, l.fits(time.Minute, "A"), "old observations do not count")
 }
 
 func TestClosedRunsAreForgotten(t *testing.T) {

@@ -88,6 +88,12 @@ func firstError(out *batchqueue.Enqueued) error {
 func (r *Runtime) checkHandled(ctx context.Context, b *batch) error {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
+	switch draining, err := r.queue.Draining(ctx, b.pool); {
+	case err != nil:
+		return err
+	case draining:
+		return fmt.Errorf("%w: %q; wait until it is resumed, or use another pool", ErrDraining, b.pool)
+	}
 	known, err := r.announced.handled(ctx, b.pool, b.types, r.hurry(b.taskQueue))
 	if err != nil {
 		return err

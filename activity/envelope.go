@@ -31,6 +31,8 @@ const (
 	callInput        protowire.Number = 3
 	callNonRetryable protowire.Number = 4
 	callHeader       protowire.Number = 5
+	callGather       protowire.Number = 6
+	callEarlier      protowire.Number = 7
 	callTask         protowire.Number = 20
 
 	addressNamespace    protowire.Number = 2
@@ -53,9 +55,11 @@ const (
 	reportPending  protowire.Number = 4
 )
 
-// call is what a task knows that the queue does not: a batchqueue.Task's Payload.
+// call is what a task knows that the queue does not: a batchqueue.Task's Payload. In a
+// chain, ActivityID and NonRetryable are the step's; those of later steps stand in the
+// Payload of the batchqueue.Step, the rest in what the step before handed on.
 type call struct {
-	// ActivityID is empty where it is the call's number, which is the rule.
+	// ActivityID is empty where it follows from the call's number, which is the rule.
 	ActivityID string
 	// Input is an encoded commonpb.Payloads; nil means no arguments.
 	Input []byte
@@ -64,6 +68,11 @@ type call struct {
 	NonRetryable []string
 	// Header is an encoded commonpb.Header where it differs from the wave's; nil where not.
 	Header []byte
+	// Gather: the chain's outcome has the results of all steps.
+	Gather bool
+	// Earlier are those of the steps before, an encoded commonpb.Payloads with one payload
+	// per step. Nil unless they are gathered.
+	Earlier []byte
 	// Task is set for a diverted activity task and for nothing else: the task as Temporal
 	// handed it out, an encoded PollActivityTaskQueueResponse. The other fields are empty
 	// then.
@@ -145,6 +154,10 @@ func encodeCall(c *call) []byte {
 	if c.Header != nil {
 		b = appendBytes(b, callHeader, c.Header)
 	}
+	b = appendFlag(b, callGather, c.Gather)
+	if c.Earlier != nil {
+		b = appendBytes(b, callEarlier, c.Earlier)
+	}
 	if c.Task != nil {
 		b = appendBytes(b, callTask, c.Task)
 	}
@@ -163,6 +176,10 @@ func decodeCall(b []byte) (*call, error) {
 			c.NonRetryable = append(c.NonRetryable, string(value))
 		case callHeader:
 			c.Header = value
+		case callGather:
+			c.Gather = true
+		case callEarlier:
+			c.Earlier = value
 		case callTask:
 			c.Task = value
 		case fieldTrace:

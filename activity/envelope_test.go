@@ -15,6 +15,7 @@ func TestCallRoundTrip(t *testing.T) {
 		{},
 		{Input: []byte{}},
 		{ActivityID: "id", Input: []byte("input"), NonRetryable: []string{"A", "B"}},
+		{Input: []byte("input"), Header: []byte("h"), Gather: true, Earlier: []byte("results")},
 	} {
 		got, err := decodeCall(encodeCall(c))
 		require.NoError(t, err)

@@ -3,7 +3,6 @@ package activity
 import (
 	"context"
 	"slices"
-	"strconv"
 
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -93,8 +92,8 @@ func (d *dispatch) task(ctx context.Context, i int, header *commonpb.Header, g *
 	if err != nil {
 		return batchqueue.Task{}, err
 	}
-	envelope := call{Input: input, NonRetryable: c.Options.Retry.GetNonRetryableErrorTypes()}
-	if c.ActivityID != strconv.FormatUint(c.Number, 10) {
+	envelope := call{Input: input, NonRetryable: c.Options.Retry.GetNonRetryableErrorTypes(), Gather: c.Results}
+	if c.ActivityID != wire.ActivityID(c.Number, 0) {
 		envelope.ActivityID = c.ActivityID
 	}
 	span := g.span
@@ -113,8 +112,21 @@ func (d *dispatch) task(ctx context.Context, i int, header *commonpb.Header, g *
 		Type:        c.Type,
 		Payload:     encodeCall(&envelope),
 		Options:     queueOptions(&c.Options),
+		Then:        d.steps(i),
 		Early:       slices.Contains(d.wave.Early, identity),
 	}, nil
+}
+
+// steps are those of a chain after its first. Neighbours in the wave often share them.
+func (d *dispatch) steps(i int) []batchqueue.Step {
+	then := d.wave.Calls[i].Then
+	if len(then) == 0 {
+		return nil
+	}
+	if !sameSteps(then, d.then) {
+		d.then, d.thenQueued = then, queueSteps(then)
+	}
+	return d.thenQueued
 }
 
 // queueOptions are the options that the queue itself acts upon.

@@ -94,6 +94,13 @@ func (v *invocation) decode() error {
 		return err
 	}
 	v.call = c
+	if d := v.d; d.Step > 0 {
+		fixed, err := decodeCall(d.Fixed())
+		if err != nil {
+			return err
+		}
+		c.ActivityID, c.NonRetryable = fixed.ActivityID, fixed.NonRetryable
+	}
 	a, err := decodeAddress(v.d.Common)
 	if err != nil {
 		return err

@@ -34,10 +34,16 @@ func (l *latencies) observe(activityType string, took time.Duration) {
 	known.at = time.Now()
 }
 
-// fits tells whether an activity is likely to end within d. An unknown one may.
-func (l *latencies) fits(activityType string, d time.Duration) bool {
+// fits tells whether activities, one after the other, are likely to end within d. Those
+// that nothing is known of may take no time.
+func (l *latencies) fits(d time.Duration, activityTypes ...string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	known, ok := l.types[activityType]
-	return !ok || known.mean <= d || time.Since(known.at) > latencyKept
+	var sum time.Duration
+	for _, name := range activityTypes {
+		if known, ok := l.types[name]; ok && time.Since(known.at) <= latencyKept {
+			sum += known.mean
+		}
+	}
+	return sum <= d
 }

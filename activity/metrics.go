@@ -19,7 +19,8 @@ import (
 // lists: never anything that grows with the number of tasks.
 type metrics struct {
 	// What workflow tasks do with calls.
-	dispatched, notHandled metric.Int64Counter
+	dispatched             metric.Int64Counter
+	notHandled, drained    metric.Int64Counter
 	windowHits, windowMiss metric.Int64Counter
 	breakerOpened          metric.Int64Counter
 	redisFull              metric.Int64Counter
@@ -31,7 +32,8 @@ type metrics struct {
 	claimTime                               metric.Float64Histogram
 	claimSize                               metric.Int64Histogram
 	waited, ran                             metric.Float64Histogram
-	settled, retried, released, lost        metric.Int64Counter
+	settled, advanced, retried              metric.Int64Counter
+	released, lost                          metric.Int64Counter
 	reclaimed, dead, failures               metric.Int64Counter
 	deliveryTime                            metric.Float64Histogram
 	deliverySize                            metric.Int64Histogram
@@ -61,6 +63,7 @@ func newMetrics(t Telemetry) *metrics {
 
 	m.dispatched = b.counter("slipstream.calls.dispatched", "{call}", "Calls that a dispatch has answered")
 	m.notHandled = b.counter("slipstream.calls.not_handled", "{call}", "Calls of types that no worker of the pool handles")
+	m.drained = b.counter("slipstream.calls.drained", "{call}", "Calls that were left out of a pool because it is being drained")
 	m.windowHits = b.counter("slipstream.window.hits", "{call}", "Awaited calls whose outcome came within the window")
 	m.windowMiss = b.counter("slipstream.window.misses", "{call}", "Awaited calls whose outcome did not come within the window")
 	m.breakerOpened = b.counter("slipstream.breaker.opened", "{event}", "How often Redis did not answer, and calls went past it from then on")
@@ -74,6 +77,7 @@ func newMetrics(t Telemetry) *metrics {
 	m.waited = b.times("slipstream.task.wait", "Time from when an attempt was due to its start", longTimes)
 	m.ran = b.times("slipstream.handler.duration", "How long handlers ran", longTimes)
 	m.settled = b.counter("slipstream.tasks.settled", "{task}", "Tasks whose outcome was recorded")
+	m.advanced = b.counter("slipstream.tasks.advanced", "{task}", "Steps of chains that completed and are followed by another")
 	m.retried = b.counter("slipstream.tasks.retried", "{attempt}", "Attempts that ended and are followed by another")
 	m.released = b.counter("slipstream.tasks.released", "{task}", "Tasks that a stopping worker gave back")
 	m.lost = b.counter("slipstream.tasks.lost", "{task}", "Attempts whose claim turned out to be another executor's; what they did is dropped")
@@ -193,6 +197,7 @@ func (m *metrics) observer(pool string) batchqueue.Observer {
 		Retried: func(d *batchqueue.Delivery, o batchqueue.Outcome, _ time.Duration) {
 			add(m.retried, 1, ended(d, o.Kind))
 		},
+		Advanced:  func(d *batchqueue.Delivery) { add(m.advanced, 1, of(d)) },
 		Released:  func(d *batchqueue.Delivery) { add(m.released, 1, of(d)) },
 		Lost:      func(d *batchqueue.Delivery) { add(m.lost, 1, of(d)) },
 		Reclaimed: func(d *batchqueue.Delivery, _ string) { add(m.reclaimed, 1, of(d)) },

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/internal/wire"
 )
 
 // outbound answers what activity code asks of its context: activity.GetInfo and its
@@ -122,7 +123,7 @@ func contextAware(ctx context.Context, dc converter.DataConverter) converter.Dat
 func taskInfo(d *batchqueue.Delivery, c *call, a *address, taskQueue string, started time.Time) sdkactivity.Info {
 	id := c.ActivityID
 	if id == "" {
-		id = strconv.FormatUint(d.Number, 10)
+		id = wire.ActivityID(d.Number, d.Step)
 	}
 	o := d.Options
 	startToClose := o.StartToClose

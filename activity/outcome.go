@@ -12,6 +12,7 @@ func wireOutcome(run string, o *batchqueue.Outcome) wire.Outcome {
 	w := wire.Outcome{
 		Identity: wire.Identity{RunID: run, Number: o.Number, Fingerprint: o.Fingerprint},
 		Kind:     wireKind(o.Kind),
+		Step:     int32(o.Step),
 		Attempt:  int32(o.Attempt),
 		Retry:    wire.RetryState(o.Retry),
 		Worker:   o.Executor,
@@ -20,7 +21,8 @@ func wireOutcome(run string, o *batchqueue.Outcome) wire.Outcome {
 	}
 	switch w.Kind {
 	case wire.KindCanceled:
-		if o.Attempt == 0 { // the queue's own word, not a handler's
+		// The queue's own word, not a handler's; unless the step was not enqueued at all.
+		if o.Attempt == 0 && (o.Step == 0 || o.Retry == batchqueue.RetryCancelRequested) {
 			w.Payloads = wire.NotStarted()
 		}
 	case wire.KindScheduleToStart, wire.KindScheduleToClose, wire.KindStartToClose, wire.KindHeartbeat, wire.KindPoison:

@@ -36,6 +36,8 @@ var (
 	// ErrNotHandled: no worker of the pool handles the activity, also not a second later.
 	// Nothing was enqueued.
 	ErrNotHandled = errors.New("no worker handles the activity")
+	// ErrDraining: an operator lets the pool run empty. Nothing was enqueued.
+	ErrDraining = errors.New("the pool is being drained")
 	// ErrUnsure: Redis did not answer, or not for all, so that tasks may be in the queue or
 	// not. The handle is good. Enqueue the same batch again with the handle's ID: it adds
 	// what is missing and nothing else.

@@ -248,6 +248,14 @@ func TestWhoMayEnqueueWhere(t *testing.T) {
 	_, err = c.EnqueueBatch(t.Context(), o, []Task{taskA(), b})
 	require.NoError(t, err)
 
+	rt, err := c.runtime()
+	require.NoError(t, err)
+	_, err = rt.queue.SetConfig(t.Context(), PoolName(testQueue, "drained", ""), batchqueue.PoolConfig{Slots: 1, Draining: true})
+	require.NoError(t, err)
+	o.Pool = "drained"
+	_, err = c.Enqueue(t.Context(), o, b)
+	require.ErrorIs(t, err, ErrDraining)
+
 	o.Pool = "nobody"
 	began := time.Now()
 	_, err = c.Enqueue(t.Context(), o, b)

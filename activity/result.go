@@ -50,7 +50,11 @@ func (v *invocation) completed(output *commonpb.Payloads) batchqueue.Result {
 	if v.address.Batch != "" && v.address.Receiver == "" {
 		return batchqueue.Result{Kind: batchqueue.KindCompleted} // nobody will ever read it
 	}
-	return v.answer(batchqueue.KindCompleted, output)
+	result := v.answer(batchqueue.KindCompleted, output)
+	if result.Kind == batchqueue.KindCompleted && (v.call.Gather || !v.d.Last()) {
+		return v.step(output, result.Payload)
+	}
+	return result
 }
 
 // canceled is the result of a handler that acknowledged a cancel.
@@ -63,16 +67,20 @@ func (v *invocation) canceled(err *temporal.CanceledError) batchqueue.Result {
 
 // answer is a result with payloads, if they are within the limit.
 func (v *invocation) answer(kind batchqueue.Kind, p *commonpb.Payloads) batchqueue.Result {
-	if size, limit := proto.Size(p), v.payloadLimit(); size > limit {
-		v.w.logger.Error("Activity task postprocess error: "+payloadLimitMessage,
-			v.tags("PayloadSize", size, "PayloadSizeLimit", limit)...)
-		return v.failed(payloadSizeError{})
+	if size := proto.Size(p); size > v.payloadLimit() {
+		return v.tooLarge(size)
 	}
 	payload, err := payloadsBytes(p)
 	if err != nil {
 		return v.failed(err)
 	}
 	return batchqueue.Result{Kind: kind, Payload: payload}
+}
+
+func (v *invocation) tooLarge(size int) batchqueue.Result {
+	v.w.logger.Error("Activity task postprocess error: "+payloadLimitMessage,
+		v.tags("PayloadSize", size, "PayloadSizeLimit", v.payloadLimit())...)
+	return v.failed(payloadSizeError{})
 }
 
 // payloadLimit is the limit for what an attempt reports: its result, or its heartbeats.

@@ -110,11 +110,23 @@ func (v *invocation) endSpan(queueCtx context.Context, result batchqueue.Result)
 		v.span.SetAttributes(keyActivityID.String(v.info.ActivityID), keyOutcome.String(outcome))
 	}
 	v.span.End()
+	if result.Kind == batchqueue.KindCompleted && !v.d.Last() {
+		return result // the next step has it already
+	}
 	if result.Kind == batchqueue.KindCompleted && v.address.Batch != "" && v.address.Receiver == "" {
 		return result // nobody is told of it
 	}
 	result.Payload = withTrace(result.Payload, encodeSpan(v.span.SpanContext()))
 	return result
+}
+
+// traceForNext is the trace context of a chain's next step: its attempts are below the
+// attempt that it follows from.
+func (v *invocation) traceForNext() []byte {
+	if v.span.real {
+		return v.span.encoded()
+	}
+	return v.call.Trace
 }
 
 // traceOf is the span of an attempt that timed out, or was lost with its executor.

@@ -2,6 +2,7 @@ package activity
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
@@ -29,8 +30,8 @@ func (d *dispatch) openWindow() *window {
 	for _, g := range d.groups {
 		for k, i := range g.calls {
 			c := &d.wave.Calls[i]
-			length := d.windowOf(c.Type)
-			if length > 0 && !g.queued.Tasks[k].Early && d.r.latency.fits(c.Type, length) {
+			length := d.windowOf(c)
+			if length > 0 && !g.queued.Tasks[k].Early && d.r.latency.fits(length, c.Types()...) && d.r.latency.fits(length, c.Name()) {
 				g.awaited = append(g.awaited, c.Number)
 				win.length = max(win.length, length)
 			}
@@ -50,16 +51,20 @@ func (d *dispatch) openWindow() *window {
 	return win
 }
 
-// windowOf is how long the wave may wait for calls of a type.
-func (d *dispatch) windowOf(activityType string) time.Duration {
-	length, marked := d.r.o.Windows[activityType]
-	if !marked {
-		length = d.r.o.Window // a release before this one marked it
+// windowOf is how long the wave may wait for a call; of a chain, the shortest of its steps.
+func (d *dispatch) windowOf(c *wire.Call) time.Duration {
+	shortest := time.Duration(math.MaxInt64)
+	for _, name := range c.Types() {
+		length, marked := d.r.o.Windows[name]
+		if !marked {
+			length = d.r.o.Window // a release before this one marked it
+		}
+		shortest = min(shortest, length)
 	}
 	if limit := d.wave.TaskTimeout / 4; limit > 0 {
-		length = min(length, limit)
+		shortest = min(shortest, limit)
 	}
-	return length
+	return shortest
 }
 
 // await waits until the awaited calls are done, the window ends or the worker stops, and

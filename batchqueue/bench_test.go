@@ -54,10 +54,17 @@ func BenchmarkCore(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
 }
 
-// BenchmarkBacklogMemory reports what a waiting task of 200 bytes costs in Redis.
+// BenchmarkBacklogMemory reports what a waiting task of 200 bytes costs in Redis, alone and
+// with two steps behind it.
 func BenchmarkBacklogMemory(b *testing.B) {
-	for _, width := range []int{1000, 1} {
-		b.Run(fmt.Sprintf("wave-%d", width), func(b *testing.B) {
+	steps := []Step{{Type: "TranslateToFrench", Payload: make([]byte, 4)}, {Type: "TranslateToGerman", Payload: make([]byte, 4)}}
+	for _, c := range []struct {
+		name  string
+		width int
+		then  []Step
+	}{{"wave-1000", 1000, nil}, {"wave-1", 1, nil}, {"steps-wave-1000", 1000, steps}, {"steps-wave-1", 1, steps}} {
+		width := c.width
+		b.Run(c.name, func(b *testing.B) {
 			rdb := redistest.Start(b).Client()
 			q, err := New(rdb, Options{Namespace: "default", Slots: 1})
 			require.NoError(b, err)
@@ -70,7 +77,7 @@ func BenchmarkBacklogMemory(b *testing.B) {
 			for i := 0; i < n; i += width {
 				tasks := make([]Task, width)
 				for j := range tasks {
-					tasks[j] = Task{Number: uint64(j + 1), Fingerprint: 7, Type: "TranslateToSpanish", Payload: make([]byte, 200)}
+					tasks[j] = Task{Number: uint64(j + 1), Fingerprint: 7, Type: "TranslateToSpanish", Payload: make([]byte, 200), Then: c.then}
 				}
 				_, err := q.Enqueue(ctx, "translate", &Wave{Run: fmt.Sprintf("0190c2a4-5b1e-7c3a-9f00-%012x", i), Slot: 0, Tasks: tasks, Common: make([]byte, 60)})
 				require.NoError(b, err)

@@ -1,8 +1,10 @@
 package batchqueue
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -10,30 +12,53 @@ import (
 
 // What the queue stores, in bytes. Every format starts with a version; an entry of a
 // version this code does not know is left for newer executors.
-const formatVersion = 1
+const (
+	formatVersion = 1
+	// stepsVersion is that of tasks with further steps, and of the common data of their
+	// waves: who does not know steps must not end such a task after its first.
+	stepsVersion = 2
+)
 
-// encodeEntry is the immutable part of a stream entry: fingerprint (8 bytes, the scripts
-// read them), version, index of the task's options in the common data, payload.
-func encodeEntry(t *Task, option int) []byte {
-	b := make([]byte, 0, 8+1+2+len(t.Payload))
-	b = binary.BigEndian.AppendUint64(b, t.Fingerprint)
-	b = append(b, formatVersion)
-	b = binary.AppendUvarint(b, uint64(option))
-	return append(b, t.Payload...)
+// position is where the common data of a wave holds what belongs to an entry.
+type position struct {
+	option int // index of the options
+	// Only of a task with further steps: plan is the index of its plan, step the step that
+	// the entry is.
+	planned    bool
+	plan, step int
 }
 
-func decodeEntry(b []byte) (fingerprint uint64, option int, payload []byte, err error) {
+// encodeEntry is the immutable part of a stream entry: fingerprint (8 bytes, the scripts
+// read them), version, index of the options in the common data, with steps index of the
+// plan and number of the step, payload.
+func encodeEntry(fingerprint uint64, at position, payload []byte) []byte {
+	b := make([]byte, 0, 8+1+4+len(payload))
+	b = binary.BigEndian.AppendUint64(b, fingerprint)
+	if at.planned {
+		b = append(b, stepsVersion)
+		b = binary.AppendUvarint(b, uint64(at.option))
+		b = binary.AppendUvarint(b, uint64(at.plan))
+		b = binary.AppendUvarint(b, uint64(at.step))
+	} else {
+		b = append(b, formatVersion)
+		b = binary.AppendUvarint(b, uint64(at.option))
+	}
+	return append(b, payload...)
+}
+
+func decodeEntry(b []byte) (fingerprint uint64, at position, payload []byte, err error) {
 	if len(b) < 10 {
-		return 0, 0, nil, fmt.Errorf("entry of %d bytes is too short: %w", len(b), ErrInvalid)
+		return 0, position{}, nil, fmt.Errorf("entry of %d bytes is too short: %w", len(b), ErrInvalid)
 	}
-	if b[8] != formatVersion {
-		return 0, 0, nil, errUnknownVersion(b[8])
+	if b[8] != formatVersion && b[8] != stepsVersion {
+		return 0, position{}, nil, errUnknownVersion(b[8])
 	}
-	v, n := binary.Uvarint(b[9:])
-	if n <= 0 || v > 1<<20 {
-		return 0, 0, nil, fmt.Errorf("entry has no option index: %w", ErrInvalid)
+	r := reader{b: b[9:]}
+	at.option = r.index()
+	if b[8] == stepsVersion {
+		at.planned, at.plan, at.step = true, r.index(), r.index()
 	}
-	return binary.BigEndian.Uint64(b), int(v), b[9+n:], nil
+	return binary.BigEndian.Uint64(b), at, r.b, r.err
 }
 
 // unknownVersionError is a stored version that newer code wrote.
@@ -42,21 +67,79 @@ type unknownVersionError byte
 func errUnknownVersion(v byte) error { return unknownVersionError(v) }
 
 func (v unknownVersionError) Error() string {
-	return fmt.Sprintf("stored by a newer version of the queue (format %d, this code knows %d)", byte(v), formatVersion)
+	return fmt.Sprintf("stored by a newer version of the queue (format %d, this code knows up to %d)", byte(v), stepsVersion)
 }
 
-// commonData is what the tasks of a wave share: the caller's bytes and the distinct
-// task options.
+// commonData is what the tasks of a wave share: the caller's bytes, the distinct task
+// options, and the distinct plans of tasks with further steps.
 type commonData struct {
 	options []TaskOptions
+	plans   []plan
 	user    []byte
+}
+
+// plan are the further steps of a task, and the index of the options of each.
+type plan struct {
+	steps   []Step
+	options []int
+}
+
+// positionOf returns where the task's data are, and adds what is not there yet.
+func (c *commonData) positionOf(t *Task) position {
+	at := position{option: c.optionOf(t.Options)}
+	if len(t.Then) == 0 {
+		return at
+	}
+	at.planned = true
+	at.plan = slices.IndexFunc(c.plans, func(p plan) bool { return equalSteps(p.steps, t.Then) })
+	if at.plan < 0 {
+		at.plan = len(c.plans)
+		p := plan{steps: t.Then}
+		for i := range t.Then {
+			p.options = append(p.options, c.optionOf(t.Then[i].Options))
+		}
+		c.plans = append(c.plans, p)
+	}
+	return at
+}
+
+func (c *commonData) optionOf(o TaskOptions) int {
+	option := slices.Index(c.options, o)
+	if option < 0 {
+		option = len(c.options)
+		c.options = append(c.options, o)
+	}
+	return option
+}
+
+func equalSteps(a, b []Step) bool {
+	if len(a) == len(b) && &a[0] == &b[0] {
+		return true // the rule, where a caller gives many tasks the same steps
+	}
+	return slices.EqualFunc(a, b, func(a, b Step) bool {
+		return a.Type == b.Type && a.Options == b.Options && bytes.Equal(a.Payload, b.Payload)
+	})
 }
 
 func encodeCommon(c commonData) []byte {
 	b := []byte{formatVersion}
+	if len(c.plans) > 0 {
+		b[0] = stepsVersion
+	}
 	b = binary.AppendUvarint(b, uint64(len(c.options)))
 	for _, o := range c.options {
 		b = appendOptions(b, o)
+	}
+	if len(c.plans) > 0 {
+		b = binary.AppendUvarint(b, uint64(len(c.plans)))
+	}
+	for _, p := range c.plans {
+		b = binary.AppendUvarint(b, uint64(len(p.steps)))
+		for i, s := range p.steps {
+			b = appendString(b, s.Type)
+			b = appendString(b, string(s.Payload))
+			b = binary.AppendUvarint(b, uint64(p.options[i]))
+		}
 	}
 	return append(b, c.user...)
 }
@@ -68,7 +151,7 @@ func decodeCommon(b []byte) (commonData, error) {
 	if len(b) == 0 {
 		return commonData{}, errNoCommon
 	}
-	if b[0] != formatVersion {
+	if b[0] != formatVersion && b[0] != stepsVersion {
 		return commonData{}, errUnknownVersion(b[0])
 	}
 	r := reader{b: b[1:]}
@@ -79,6 +162,11 @@ func decodeCommon(b []byte) (commonData, error) {
 	c := commonData{}
 	for range n {
 		c.options = append(c.options, r.options())
+	}
+	if b[0] == stepsVersion {
+		for range r.length() {
+			c.plans = append(c.plans, r.plan(c.options))
+		}
 	}
 	c.user = r.b
 	return c, r.err
@@ -109,10 +197,17 @@ func finalTimeouts(p RetryPolicy) (bits uint64) {
 	return bits
 }
 
+// kindInStep is added to the kind of an outcome where the number of a step follows.
+const kindInStep = 16
+
 // encodeOutcome is an outcome's body: the kind, then the rest. Its number and
 // fingerprint stand before it, written by the scripts.
 func encodeOutcome(o *Outcome) []byte {
 	b := []byte{byte(o.Kind)}
+	if o.Step > 0 {
+		b[0] += kindInStep
+		b = binary.AppendUvarint(b, uint64(o.Step))
+	}
 	b = binary.AppendUvarint(b, uint64(max(o.Attempt, 0)))
 	b = binary.AppendUvarint(b, uint64(max(o.Retry, 0)))
 	b = appendString(b, o.Executor)
@@ -131,11 +226,16 @@ func decodeOutcome(element string) (Outcome, error) {
 	o := Outcome{Number: n, Fingerprint: binary.BigEndian.Uint64([]byte(rest[:8]))}
 	kind, body := rest[16], rest[17:]
 	switch {
-	case kind == 's' || kind == 'c':
-		// Written by a script, when a waiting deadline ran out.
+	case strings.IndexByte("scSC", kind) >= 0:
+		// Written by a script, when a waiting deadline ran out; in upper case in a later step.
 		o.Kind, o.Retry = KindScheduleToStart, RetryTimeout
-		if kind == 'c' {
+		if kind == 'c' || kind == 'C' {
 			o.Kind = KindScheduleToClose
+		}
+		if kind == 'S' || kind == 'C' {
+			var step string
+			step, body, _ = strings.Cut(body, ":")
+			o.Step, _ = strconv.Atoi(step)
 		}
 		attempt, failure, _ := strings.Cut(body, ":")
 		o.Attempt, _ = strconv.Atoi(attempt)
@@ -143,9 +243,12 @@ func decodeOutcome(element string) (Outcome, error) {
 			o.LastFailure = []byte(failure)
 		}
 		return o, nil
-	case kind >= byte(KindCompleted) && kind <= byte(KindPoison):
+	case kind%kindInStep >= byte(KindCompleted) && kind%kindInStep <= byte(KindPoison) && kind < 2*kindInStep:
 		r := reader{b: []byte(body)}
-		o.Kind = Kind(kind)
+		o.Kind = Kind(kind % kindInStep)
+		if kind > kindInStep {
+			o.Step = r.index()
+		}
 		o.Attempt = int(r.uvarint())
 		o.Retry = RetryState(r.uvarint())
 		o.Executor = string(r.string())
@@ -180,6 +283,13 @@ func parseMetadata(s string) (metadata, error) {
 	return m, nil
 }
 
+// entryTime is when a stream entry was added, by Redis's clock: its ID says so.
+func entryTime(id string) time.Time {
+	ms, _, _ := strings.Cut(id, "-")
+	at, _ := strconv.ParseInt(ms, 10, 64)
+	return time.UnixMilli(at)
+}
+
 func appendString(b []byte, s string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s)))
 	return append(b, s...)
@@ -201,6 +311,29 @@ func (r *reader) uvarint() uint64 {
 	return v
 }
 
+// maxIndex bounds indices and lengths of lists.
+const maxIndex = 1 << 20
+
+// index reads an index into one of the lists of the common data, or the number of a step.
+func (r *reader) index() int {
+	v := r.uvarint()
+	if v > maxIndex {
+		r.fail()
+		return 0
+	}
+	return int(v)
+}
+
+// length reads the length of a list whose elements take a byte at least.
+func (r *reader) length() int {
+	n := r.index()
+	if n > len(r.b) {
+		r.fail()
+		return 0
+	}
+	return n
+}
+
 func (r *reader) string() []byte {
 	n := r.uvarint()
 	if n > uint64(len(r.b)) {
@@ -213,6 +346,20 @@ func (r *reader) string() []byte {
 		return nil
 	}
 	return s
+}
+
+func (r *reader) plan(options []TaskOptions) (p plan) {
+	for range r.length() {
+		s := Step{Type: string(r.string()), Payload: r.string()}
+		option := r.index()
+		if option >= len(options) {
+			r.fail()
+			return plan{}
+		}
+		s.Options = options[option]
+		p.steps, p.options = append(p.steps, s), append(p.options, option)
+	}
+	return p
 }
 
 func (r *reader) duration() time.Duration { return time.Duration(r.uvarint()) }

@@ -1,6 +1,7 @@
 package batchqueue
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -12,11 +13,13 @@ func TestStoredFormatsRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		bytes := rapid.SliceOfN(rapid.Byte(), 1, 50)
 		task := Task{Number: 1, Fingerprint: rapid.Uint64().Draw(t, "fingerprint"), Payload: bytes.Draw(t, "payload")}
-		fingerprint, option, payload, err := decodeEntry(encodeEntry(&task, 300))
-		require.NoError(t, err)
-		require.Equal(t, task.Fingerprint, fingerprint)
-		require.Equal(t, 300, option)
-		require.Equal(t, task.Payload, payload)
+		for _, at := range []position{{option: 300}, {option: 300, planned: true, plan: 200, step: rapid.IntRange(0, MaxSteps).Draw(t, "step")}} {
+			fingerprint, back, payload, err := decodeEntry(encodeEntry(task.Fingerprint, at, task.Payload))
+			require.NoError(t, err)
+			require.Equal(t, task.Fingerprint, fingerprint)
+			require.Equal(t, at, back)
+			require.Equal(t, task.Payload, payload)
+		}
 
 		duration := rapid.Custom(func(t *rapid.T) time.Duration { return time.Duration(rapid.Int64Range(0, 1<<60).Draw(t, "d")) })
 		c := commonData{user: bytes.Draw(t, "user")}
@@ -33,7 +36,17 @@ func TestStoredFormatsRoundTrip(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, c, back)
 
-		o := Outcome{Number: 7, Fingerprint: 8, Kind: Kind(rapid.IntRange(1, 8).Draw(t, "kind")), Retry: RetryMaximumAttempts,
+		planned := Task{Then: []Step{{Type: "B", Payload: bytes.Draw(t, "fixed")}, {Type: "C", Options: TaskOptions{Heartbeat: 1}}}}
+		at := c.positionOf(&planned)
+		back, err = decodeCommon(encodeCommon(c))
+		require.NoError(t, err)
+		require.Equal(t, c, back)
+		require.Equal(t, planned.Then, back.plans[at.plan].steps)
+		same := Task{Options: planned.Options, Then: slices.Clone(planned.Then)}
+		require.Equal(t, at, c.positionOf(&same), "equal steps are stored once")
+		require.Len(t, c.plans, 1)
+
+		o := Outcome{Number: 7, Fingerprint: 8, Kind: Kind(rapid.IntRange(1, 8).Draw(t, "kind")), Step: rapid.IntRange(0, MaxSteps).Draw(t, "step"), Retry: RetryMaximumAttempts,
 			Attempt: rapid.IntRange(0, 1000).Draw(t, "attempt"), Executor: "me", Payload: bytes.Draw(t, "result"),
 			LastFailure: bytes.Draw(t, "last"), Details: bytes.Draw(t, "details")}
 		got, err := decodeOutcome("7:" + fingerprintBytes(8) + "waveids!" + string(encodeOutcome(&o)))
@@ -42,18 +55,30 @@ func TestStoredFormatsRoundTrip(t *testing.T) {
 	})
 }
 
+// Executors of the release before know no steps; what they can run looks as it did.
+func TestTasksWithoutStepsAreStoredAsBefore(t *testing.T) {
+	var c commonData
+	require.EqualValues(t, 1, encodeEntry(1, c.positionOf(&Task{}), nil)[8])
+	require.EqualValues(t, 1, encodeCommon(c)[0])
+	require.EqualValues(t, 2, encodeEntry(1, c.positionOf(&Task{Then: []Step{{Type: "B"}}}), nil)[8])
+	require.EqualValues(t, 2, encodeCommon(c)[0])
+	require.EqualValues(t, KindCompleted, encodeOutcome(&Outcome{Kind: KindCompleted})[0])
+}
+
 func TestNewerFormatsAreToldApart(t *testing.T) {
-	entry := encodeEntry(&Task{Number: 1}, 0)
-	entry[8]++
+	entry := encodeEntry(1, position{}, nil)
+	entry[8] = stepsVersion + 1
 	_, _, _, err := decodeEntry(entry)
 	var newer unknownVersionError
 	require.ErrorAs(t, err, &newer)
-	_, err = decodeCommon([]byte{formatVersion + 1})
+	_, err = decodeCommon([]byte{stepsVersion + 1})
 	require.ErrorAs(t, err, &newer)
 }
 
 func FuzzDecode(f *testing.F) {
 	f.Add("7:12345678abcdefgh\x01")
+	f.Add("7:12345678abcdefghS3:1:why")
+	f.Add("12345678\x02\x00\x01\x02payload")
 	f.Add("")
 	f.Fuzz(func(_ *testing.T, s string) {
 		// Whatever is stored, decoding ends in a value or an error.

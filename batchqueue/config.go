@@ -35,6 +35,9 @@ type PoolConfig struct {
 	Slots int `json:"slots"`
 	// Paused stops claiming. Handlers that run go on, enqueues are accepted.
 	Paused bool `json:"paused,omitempty"`
+	// Draining says that the pool shall run empty: who enqueues leaves it alone, executors
+	// go on. The queue itself refuses nothing, so that what is open can still be retried.
+	Draining bool `json:"draining,omitempty"`
 	// Concurrency overrides each executor's, up to the Budget it was given; 0 keeps theirs.
 	Concurrency int `json:"concurrency,omitempty"`
 	// RatePerSecond limits starts over the whole pool; 0 means what the executors were
@@ -147,6 +150,9 @@ func (q *Queue) SetConfig(ctx context.Context, pool string, c PoolConfig) (PoolC
 	if err := c.validate(); err != nil {
 		return fail(err)
 	}
+	if err := q.list(ctx, pool); err != nil {
+		return fail(err)
+	}
 	key := q.keys.config(pool)
 	var next storedConfig
 	var now time.Time
@@ -196,6 +202,36 @@ func (q *Queue) SetConfig(ctx context.Context, pool string, c PoolConfig) (PoolC
 	}
 	q.configs.forget(pool)
 	return next.inForce(now), nil
+}
+
+// changeTries is how often ChangeConfig reads again when somebody else was faster.
+const changeTries = 5
+
+// ChangeConfig is SetConfig for one change to what is stored, whoever else changes
+// something meanwhile: it reads, lets change alter what it read, and stores that, anew
+// if somebody was faster. An error of change ends it, and nothing is stored.
+func (q *Queue) ChangeConfig(ctx context.Context, pool string, change func(*PoolConfig) error) (PoolConfig, error) {
+	var err error
+	for range changeTries {
+		c, readErr := q.Config(ctx, pool)
+		if readErr != nil {
+			return PoolConfig{}, readErr
+		}
+		if err := change(&c); err != nil {
+			return PoolConfig{}, err
+		}
+		if c, err = q.SetConfig(ctx, pool, c); !errors.Is(err, ErrConflict) {
+			return c, err
+		}
+	}
+	return PoolConfig{}, err
+}
+
+// Draining tells whether the pool shall run empty, as its configuration said within the
+// last seconds.
+func (q *Queue) Draining(ctx context.Context, pool string) (bool, error) {
+	c, err := q.config(ctx, pool)
+	return c.Draining, err
 }
 
 // appendMap adds a map at the end; an older map with the same count is dropped, the

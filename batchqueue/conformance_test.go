@@ -3,6 +3,7 @@ package batchqueue
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ func TestConformance(t *testing.T) {
 	for name, start := range servers {
 		t.Run(name, func(t *testing.T) {
 			rdb := start(t)
-			for _, c := range conformance {
+			for _, c := range slices.Concat(conformance, conformanceOfSteps) {
 				t.Run(c.name, func(t *testing.T) {
 					c.test(newBench(t, rdb))
 				})
@@ -97,13 +98,45 @@ func (b *bench) settle(s ...settlement) string {
 	return out
 }
 
+// done completes what was delivered: the task, or its step where others follow.
 func done(d *Delivery) settlement {
+	if !d.Last() {
+		return advanceOf(d, append([]byte("result of "), d.Payload...), "e1")
+	}
 	return settlement{d: d, action: actionFinish, outcome: Outcome{Kind: KindCompleted, Attempt: d.Attempt, Payload: append([]byte("result of "), d.Payload...)}}
 }
 
 func again(d *Delivery, delay time.Duration) settlement {
 	return settlement{d: d, action: actionRetry, attempt: d.Attempt + 1, delay: delay, lastFailure: []byte("why"),
-		outcome: Outcome{Kind: KindCanceled, Attempt: d.Attempt}}
+		outcome: Outcome{Kind: KindCanceled, Step: d.Step, Attempt: d.Attempt}}
+}
+
+// poison gives a claimed task up and returns its letter.
+func (b *bench) poison(d *Delivery) DeadLetter {
+	b.Helper()
+	b.settle(settlement{d: d, action: actionFinish, outcome: Outcome{Kind: KindPoison}})
+	letters, err := b.q.DeadLetters(b.ctx, b.pool, 0, "", 10)
+	require.NoError(b, err)
+	return letters[len(letters)-1]
+}
+
+// deliver acknowledges the batches, without any all that there are.
+func (b *bench) deliver(batches ...*Batch) {
+	b.Helper()
+	if len(batches) == 0 {
+		batches = b.batches()
+	}
+	for _, batch := range batches {
+		require.NoError(b, b.q.acked(b.ctx, batch))
+	}
+}
+
+// open is how many tasks of the run the record counts as open.
+func (b *bench) open() int {
+	b.Helper()
+	n, err := b.q.rdb.HGet(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+encodeRun(run), "o").Int()
+	require.NoError(b, err)
+	return n
 }
 
 func release(d *Delivery) settlement {
@@ -1123,15 +1156,179 @@ var conformance = []struct {
 	{"poison leaves a dead letter that can be redriven", func(b *bench) {
 		b.enqueue(task(1))
 		d := b.claim(1)[0]
-		b.settle(settlement{d: d, action: actionFinish, outcome: Outcome{Kind: KindPoison}})
-		require.Equal(b, KindPoison, b.batches()[0].Outcomes[0].Kind)
+		l := b.poison(d)
+		require.Equal(b, []any{run, uint64(1), "A"}, []any{l.Run, l.Number, l.Type})
+		require.Equal(b, d.Payload, l.Payload)
+		require.Equal(b, d.Common, l.Common)
+		batch := b.batches()[0]
+		require.Equal(b, KindPoison, batch.Outcomes[0].Kind)
+		require.ErrorIs(b, b.q.Redrive(b.ctx, b.pool, 0, l.ID), ErrDelivering, "the outcome may have been sent")
+		b.deliver(batch)
+		require.NoError(b, b.q.Redrive(b.ctx, b.pool, 0, l.ID))
+		require.ErrorIs(b, b.q.DropDeadLetter(b.ctx, b.pool, 0, l.ID), ErrNotFound)
+		again := b.claim(1)[0]
+		require.Equal(b, d.Payload, again.Payload)
+		require.Equal(b, 1, again.Attempt)
+		b.settle(done(again))
+		batch = b.batches()[0]
+		require.Equal(b, KindCompleted, batch.Outcomes[0].Kind)
+		b.deliver(batch)
+		require.Zero(b, b.open())
+	}},
+	{"a redriven task whose outcome was not sent has one outcome", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		ds := b.claim(2)
+		l := b.poison(ds[0])
+		b.settle(done(ds[1]))
+		require.NoError(b, b.q.Redrive(b.ctx, b.pool, 0, l.ID))
+		b.settle(done(b.claim(1)[0]))
+		require.EqualValues(b, 2, b.stats().Outbox)
+		batch := b.batches()[0]
+		require.Equal(b, []uint64{2, 1}, []uint64{batch.Outcomes[0].Number, batch.Outcomes[1].Number})
+		require.Equal(b, KindCompleted, batch.Outcomes[1].Kind)
+		b.deliver(batch)
+		require.Zero(b, b.open())
+		require.Zero(b, b.stats().OutboxBytes)
+	}},
+	{"a task can be redriven after its run was forgotten", func(b *bench) {
+		b.enqueue(task(1))
+		l := b.poison(b.claim(1)[0])
+		b.deliver()
+		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
+		require.NoError(b, b.q.Redrive(b.ctx, b.pool, 0, l.ID))
+		again := b.claim(1)[0]
+		require.Equal(b, "common", string(again.Common))
+		b.settle(done(again))
+		require.Equal(b, "common", string(b.batches()[0].Common))
+	}},
+	{"a task that is redriven after its outcome was taken is open again", func(b *bench) {
+		b.enqueue(task(1))
+		l := b.poison(b.claim(1)[0])
+		_, err := b.q.Ask(b.ctx, b.pool, 0, AskRequest{Run: run, Room: Room{Bytes: 1000}})
+		require.NoError(b, err)
+		require.NoError(b, b.q.Redrive(b.ctx, b.pool, 0, l.ID))
+		require.Equal(b, []AnswerState{AnswerQueued}, states(b.enqueue(task(1))))
+		require.Len(b, b.claim(10), 1)
+	}},
+	{"what a run asks anew is not disturbed by a redrive", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		ds := b.claim(2)
+		superseded, again := b.poison(ds[0]), b.poison(ds[1])
+		n, err := b.q.DeadLetterCount(b.ctx, b.pool)
+		require.NoError(b, err)
+		require.EqualValues(b, 2, n)
+		b.deliver()
+		other := task(1)
+		other.Fingerprint = 7
+		b.enqueue(other)
+		require.ErrorIs(b, b.q.Redrive(b.ctx, b.pool, 0, superseded.ID), ErrSuperseded)
+		b.enqueueWave(Wave{ID: 3, Again: true, Tasks: []Task{task(2)}})
+		require.NoError(b, b.q.Redrive(b.ctx, b.pool, 0, again.ID), "it is there already")
+		require.Len(b, b.claim(10), 2)
+		require.NoError(b, b.q.DropDeadLetter(b.ctx, b.pool, 0, superseded.ID))
 		letters, err := b.q.DeadLetters(b.ctx, b.pool, 0, "", 10)
 		require.NoError(b, err)
-		require.Len(b, letters, 1)
-		require.Equal(b, run, letters[0].Run)
-		require.NoError(b, b.q.Redrive(b.ctx, b.pool, 0, letters[0].ID))
-		require.ErrorIs(b, b.q.DropDeadLetter(b.ctx, b.pool, 0, letters[0].ID), ErrNotFound)
-		require.Equal(b, d.Payload, b.claim(1)[0].Payload)
+		require.Empty(b, letters)
+	}},
+	{"a letter that cannot be redriven stays", func(b *bench) {
+		b.enqueue(task(1))
+		require.NoError(b, b.q.rdb.XAdd(b.ctx, &redis.XAddArgs{Stream: b.q.keys.slot(b.pool, 0) + suffixReady + "A", Values: []any{"r", "x", "n", "junk"}}).Err())
+		b.claim(10)
+		letters, err := b.q.DeadLetters(b.ctx, b.pool, 0, "", 10)
+		require.NoError(b, err)
+		require.True(b, letters[0].Undecodable)
+		require.ErrorContains(b, b.q.Redrive(b.ctx, b.pool, 0, letters[0].ID), "drop the letter")
+		l, err := b.q.DeadLetter(b.ctx, b.pool, 0, letters[0].ID)
+		require.NoError(b, err)
+		require.Equal(b, letters[0], l)
+		_, err = b.q.DeadLetter(b.ctx, b.pool, 0, "1-1")
+		require.ErrorIs(b, err, ErrNotFound)
+	}},
+	{"details tell all about open tasks", func(b *bench) {
+		timed := task(1)
+		timed.Options = TaskOptions{StartToClose: time.Minute, Retry: RetryPolicy{MaximumAttempts: 5}}
+		b.enqueue(timed, task(2), task(3))
+		ds := b.claim(2)
+		b.settle(again(ds[1], time.Hour), settlement{d: ds[0], action: actionRelease, attempt: 3, losses: 2})
+		d, err := b.q.Details(b.ctx, b.pool, run, 1, 2, 3, 99)
+		require.NoError(b, err)
+		require.Len(b, d, 3, "the unknown one is left out")
+		require.Equal(b, []TaskState{StateWaiting, StateDelayed, StateWaiting}, []TaskState{d[0].State, d[1].State, d[2].State})
+		require.Equal(b, []int{3, 2, 1}, []int{d[0].Attempt, d[1].Attempt, d[2].Attempt})
+		require.Equal(b, 2, d[0].Losses)
+		require.Equal(b, timed.Options, d[0].Options)
+		require.Equal(b, "common", string(d[0].Common))
+		require.Equal(b, "payload 2", string(d[1].Payload))
+		require.Equal(b, "why", string(d[1].LastFailure))
+		require.WithinDuration(b, d[2].ScheduledAt.Add(time.Hour), d[1].DueAt, time.Minute)
+		require.True(b, d[1].AttemptScheduledAt.IsZero())
+
+		b.settle(done(b.claimAs("e2", 2)[0]))
+		d, err = b.q.Details(b.ctx, b.pool, run, 1, 3)
+		require.NoError(b, err)
+		byState := map[TaskState]TaskDetails{d[0].State: d[0], d[1].State: d[1]}
+		require.Equal(b, "e2", byState[StateClaimed].Executor)
+		require.Equal(b, KindCompleted, byState[StateFinished].Kind)
+	}},
+	{"one task is cancelled by its number", func(b *bench) {
+		b.enqueue(task(1), task(2))
+		require.NoError(b, b.q.CancelTask(b.ctx, b.pool, run, 1))
+		require.Equal(b, []uint64{2}, numbers(b.claim(10)))
+		require.ErrorIs(b, b.q.CancelTask(b.ctx, b.pool, run, 3), ErrNotFound)
+	}},
+	{"executors are listed with what they hold, also those that are gone", func(b *bench) {
+		b.enqueue(task(1), task(2), task(3))
+		require.NoError(b, b.q.present(b.ctx, b.pool, presence{Executor: "e1", Worker: "w", Types: []string{"A"}, Concurrency: 7}, time.Minute))
+		led, err := b.q.lead(b.ctx, b.pool, 0, "e1", time.Minute)
+		require.NoError(b, err)
+		require.True(b, led)
+		b.claimAs("e1", 2)
+		b.claimAs("gone", 1)
+		executors, err := b.q.Executors(b.ctx, b.pool)
+		require.NoError(b, err)
+		require.Equal(b, []ExecutorStatus{
+			{ID: "gone", Claims: 1},
+			{ID: "e1", Worker: "w", Present: true, Types: []string{"A"}, Concurrency: 7, Claims: 2, Leads: []int{0}},
+		}, executors)
+	}},
+	{"pools are listed by announcement and configuration", func(b *bench) {
+		workers, err := New(b.q.rdb, Options{Namespace: b.Name(), Slots: 8})
+		require.NoError(b, err)
+		operator, err := New(b.q.rdb, Options{Namespace: b.Name()})
+		require.NoError(b, err)
+		pools, err := operator.Pools(b.ctx)
+		require.NoError(b, err)
+		require.Empty(b, pools)
+		require.NoError(b, workers.Announce(b.ctx, "b", []string{"A"}))
+		_, err = operator.SetConfig(b.ctx, "a", PoolConfig{Slots: 1})
+		require.NoError(b, err)
+		key := operator.keys.pools()
+		require.NoError(b, b.q.rdb.HSet(b.ctx, key, "over", "1 4", "junk", "").Err())
+		pools, err = operator.Pools(b.ctx)
+		require.NoError(b, err)
+		require.Equal(b, []ListedPool{{"a", defaultSlots}, {"b", 8}}, pools)
+		require.NoError(b, workers.Announce(b.ctx, "b", []string{"A"}))
+		require.EqualValues(b, 2, b.q.rdb.HLen(b.ctx, key).Val(), "what is over goes")
+		require.Positive(b, b.q.rdb.PTTL(b.ctx, key).Val())
+	}},
+	{"a change of the configuration survives another one", func(b *bench) {
+		tries := 0
+		c, err := b.q.ChangeConfig(b.ctx, b.pool, func(c *PoolConfig) error {
+			if tries++; tries == 1 {
+				_, err := b.q.ChangeConfig(b.ctx, b.pool, func(c *PoolConfig) error { c.Paused = true; return nil })
+				require.NoError(b, err)
+			}
+			c.Draining = true
+			return nil
+		})
+		require.NoError(b, err)
+		require.Equal(b, 2, tries)
+		require.True(b, c.Paused && c.Draining)
+		_, err = b.q.ChangeConfig(b.ctx, b.pool, func(*PoolConfig) error { return ErrInvalid })
+		require.ErrorIs(b, err, ErrInvalid)
+		draining, err := b.q.Draining(b.ctx, b.pool)
+		require.NoError(b, err)
+		require.True(b, draining)
 	}},
 	{"an entry that cannot be decoded becomes a dead letter", func(b *bench) {
 		b.enqueue(task(1))

@@ -13,6 +13,9 @@ nothing of Temporal; Slipstream's activity package puts workflows on top of it.
   - Enqueue is idempotent by (run, number, fingerprint). The same number with another
     fingerprint is another question: it supersedes the old task, whose outcome can then
     no longer reach the run.
+  - A task may have steps, one after the other. The script that records that a step
+    completed adds the next: a task is in one step, and no step is skipped or begun twice
+    but by the rules above.
   - When an executor dies, its tasks run elsewhere within two leases plus their retry
     interval. When it stops in an orderly way, they run elsewhere at once and no attempt
     is burnt.
@@ -52,6 +55,7 @@ taken instead of being delivered.
 	                  v                          a acknowledged      t taken
 	              q waiting
 
+Where a step follows, "complete" leads back to q waiting, in the stream of its type.
 Superseding moves a number from any state to q waiting under its new fingerprint. A
 cancel of a claimed task makes it x: as q, but its next failure or release ends it.
 
@@ -96,7 +100,8 @@ tasks do not move, and the state machine knows nothing of it.
 	script     transition                                   caller
 	enqueue    nothing -> q                                  Enqueue
 	claim      q waiting -> q claimed                        executor
-	settle     claimed -> f, d or q waiting                  executor, Reclaimer
+	settle     claimed -> f, d or q waiting (also the next   executor, Reclaimer
+	           step)
 	due        d -> q; waiting past its deadline -> f        leader of the slot
 	cancel     q waiting, d -> f; claimed -> x               Cancel
 	take       f -> t; closes a window                       CloseWindow, Ask
@@ -105,7 +110,8 @@ tasks do not move, and the state machine knows nothing of it.
 	acked      f -> a                                        Deliverer
 	abandon    q waiting, d -> z                             Deliverer
 	lost       reads claims without lease                    Reclaimer
-	extend, audit, adopt, lead, resign, permits, stats, tasks, runs, forget, redrive, rate
+	redrive    a dead letter -> q waiting; f -> q        Redrive
+	extend, audit, adopt, lead, resign, permits, stats, tasks, task, runs, holders, forget, rate
 
 Each is one file in lua/, with its guarantee, keys, arguments and replies in the header.
 
@@ -126,7 +132,8 @@ Each is one file in lua/, with its guarantee, keys, arguments and replies in the
 # Keys
 
 All names are built in keys.go. <slot> is slipstream:{<namespace>/<pool>/<slot>}: and
-<pool> slipstream:{<namespace>/<pool>}:, <family> likewise.
+<pool> slipstream:{<namespace>/<pool>}:, <family> likewise, <namespace>
+slipstream:{<namespace>}:.
 
 	<slot>ready:<type>      stream of enqueued tasks          lives with the slot
 	<slot>front:<type>      stream of tasks that come again   lives with the slot
@@ -149,6 +156,7 @@ All names are built in keys.go. <slot> is slipstream:{<namespace>/<pool>/<slot>}
 	<pool>enlisted          who belongs to the pool           as long as it says
 	<pool>executors, executor:<id>  who is there              24 h, one lease
 	<pool>rate              the pool's token bucket           1 min
+	<namespace>pools        hash of pool -> until, slots      30 days after the last word
 	<family>heir            the party that spoke last         15 min
 	<family>inherited       pools that parties spoke for      15 min
 

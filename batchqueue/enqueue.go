@@ -22,6 +22,8 @@ const (
 	// MaxTaskBytes is the largest payload of a task.
 	MaxTaskBytes = 16 << 20
 	maxNameBytes = 1000
+	// MaxSteps is the most that Task.Then may hold.
+	MaxSteps = 1000
 	// How long a run's record outlives its last task, if the wave does not say, and at
 	// least.
 	defaultRetention = 2 * time.Minute
@@ -88,6 +90,13 @@ func (w *Wave) validate() error {
 			return fmt.Errorf("Task.Type of task %d has %d bytes, give it 1 to %d: %w", t.Number, len(t.Type), maxNameBytes, ErrInvalid)
 		case len(t.Payload) > MaxTaskBytes:
 			return fmt.Errorf("Task.Payload of task %d has %d bytes, the most is %d: store the data elsewhere and pass a reference: %w", t.Number, len(t.Payload), MaxTaskBytes, ErrInvalid)
+		case len(t.Then) > MaxSteps:
+			return fmt.Errorf("Task.Then of task %d has %d steps, the most is %d: %w", t.Number, len(t.Then), MaxSteps, ErrInvalid)
+		}
+		for _, s := range t.Then {
+			if s.Type == "" || len(s.Type) > maxNameBytes {
+				return fmt.Errorf("Step.Type of task %d has %d bytes, give it 1 to %d: %w", t.Number, len(s.Type), maxNameBytes, ErrInvalid)
+			}
 		}
 	}
 	return nil
@@ -107,24 +116,19 @@ func (w *Wave) chunk(from int) (to, bytes int) {
 
 func (q *Queue) enqueueCall(pool string, slot int, w *Wave, from, to int) call {
 	tasks := w.Tasks[from:to]
-	var options []TaskOptions
+	shared := commonData{user: w.Common}
 	var types []string
 	entries := make([]any, 0, 4*len(tasks))
 	last := uint64(0)
 	for i := range tasks {
 		t := &tasks[i]
 		last = max(last, t.Number)
-		option := slices.Index(options, t.Options)
-		if option < 0 {
-			option = len(options)
-			options = append(options, t.Options)
-		}
 		typ := slices.Index(types, t.Type)
 		if typ < 0 {
 			typ = len(types)
 			types = append(types, t.Type)
 		}
-		entry := encodeEntry(t, option)
+		entry := encodeEntry(t.Fingerprint, shared.positionOf(t), t.Payload)
 		flagged := string(entry[:8])
 		switch {
 		case t.Early:
@@ -134,7 +138,7 @@ func (q *Queue) enqueueCall(pool string, slot int, w *Wave, from, to int) call {
 		}
 		entries = append(entries, t.Number, flagged, typ+1, entry)
 	}
-	common := encodeCommon(commonData{options: options, user: w.Common})
+	common := encodeCommon(shared)
 	digest := sha256.Sum256(common)
 	wave, window := "", int64(0)
 	if w.Window > 0 {

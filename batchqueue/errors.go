@@ -29,6 +29,10 @@ var (
 	ErrServer = errors.New("unsuitable redis server")
 	// ErrConflict means that the pool's configuration changed since it was read.
 	ErrConflict = errors.New("pool configuration changed meanwhile")
+	// ErrSuperseded means that the run asks something else by now under the task's number.
+	ErrSuperseded = errors.New("superseded by another task of its number")
+	// ErrDelivering means that the task's outcome is on its way to the run at this moment.
+	ErrDelivering = errors.New("outcome is being delivered")
 	// ErrNotFound means that there is no such thing in Redis.
 	ErrNotFound = errors.New("not found")
 )

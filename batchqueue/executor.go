@@ -269,28 +269,31 @@ type ExecutorStats struct {
 	// Homes and Leads are the slots it is home of and leads.
 	Homes, Leads []int
 	// Since Start: tasks claimed; adopted after a lost reply; ended with an outcome;
-	// retried; released; found to be somebody else's; out of the queue when settled;
+	// gone on to their next step; retried; released; found to be somebody else's; out of the queue when settled;
 	// reclaimed from others; outcomes and batches delivered; batches whose delivery
 	// failed; failed operations on Redis.
-	Claimed, Adopted, Settled, Retried, Released, Lost, Dropped uint64
-	Reclaimed, Outcomes, Batches, Undelivered, Errors           uint64
+	Claimed, Adopted, Settled, Advanced, Retried, Released, Lost, Dropped uint64
+	Reclaimed, Outcomes, Batches, Undelivered, Errors                     uint64
 }
 
 // counters count since Start.
 type counters struct {
-	claimed, adopted, settled, retried, released, lost, dropped atomic.Uint64
-	reclaimed, outcomes, batches, undelivered, errors           atomic.Uint64
-	running                                                     atomic.Int64
+	claimed, adopted, settled, advanced, retried, released, lost, dropped atomic.Uint64
+	reclaimed, outcomes, batches, undelivered, errors                     atomic.Uint64
+	running                                                               atomic.Int64
 }
 
 // Free is how many more tasks of a type the executor could start at once: permits that
 // neither handlers nor guests of its budget have. It is 0 for types that it does not
 // take, while tasks wait that it or another executor of the budget has seen and not
-// claimed, and while it claims nothing: paused, stopping, out of reach of Redis, held
-// back by a rate or by a full outbox. What it says is a moment's view, and others claim
+// claimed, while its pool drains, and while it claims nothing: paused, stopping, out of
+// reach of Redis, held back by a rate or by a full outbox. What it says is a moment's view, and others claim
 // too.
 func (e *Executor) Free(taskType string) int {
 	if _, takes := slices.BinarySearch(e.opts.Types, taskType); !takes {
+		return 0
+	}
+	if conf := e.conf.Load(); conf != nil && conf.Draining {
 		return 0
 	}
 	return e.claimer.idle(int(e.stats.running.Load()))
@@ -303,7 +306,7 @@ func (e *Executor) Stats() ExecutorStats {
 	return ExecutorStats{
 		Permits: e.claimer.permits(), Running: int(c.running.Load()), Held: e.table.size(), Unsettled: e.settler.waiting(),
 		Homes: homes, Leads: leads,
-		Claimed: c.claimed.Load(), Adopted: c.adopted.Load(), Settled: c.settled.Load(), Retried: c.retried.Load(),
+		Claimed: c.claimed.Load(), Adopted: c.adopted.Load(), Settled: c.settled.Load(), Advanced: c.advanced.Load(), Retried: c.retried.Load(),
 		Released: c.released.Load(), Lost: c.lost.Load(), Dropped: c.dropped.Load(), Reclaimed: c.reclaimed.Load(),
 		Outcomes: c.outcomes.Load(), Batches: c.batches.Load(), Undelivered: c.undelivered.Load(), Errors: c.errors.Load(),
 	}

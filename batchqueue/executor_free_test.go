@@ -79,6 +79,13 @@ func TestNothingIsFreeWhileNothingIsClaimed(t *testing.T) {
 		})
 	}
 	inLab(t, 1, func(t *testing.T, l *lab) {
+		l.conf.Draining = true
+		e := l.start(ExecutorOptions{Types: []string{name}})
+		l.enqueue(0, "run", tasks(3)...)
+		l.await(3)
+		require.Zero(t, e.Free(name), "a draining pool runs what it has and takes no more")
+	})
+	inLab(t, 1, func(t *testing.T, l *lab) {
 		e := l.start(ExecutorOptions{Types: []string{name}})
 		l.pass(time.Second)
 		require.Positive(t, e.Free(name))

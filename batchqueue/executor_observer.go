@@ -17,6 +17,8 @@ type Observer struct {
 	Dead func(d *Delivery, o Outcome)
 	// Retried: the attempt ended with o and another follows after delay.
 	Retried func(d *Delivery, o Outcome, delay time.Duration)
+	// Advanced: the step completed, and the task's next is in the queue.
+	Advanced func(d *Delivery)
 	// Released: the task went back to the queue, without losing an attempt.
 	Released func(d *Delivery)
 	// Lost: the claim turned out to be somebody else's; what the handler did is dropped.
@@ -48,6 +50,9 @@ func (o Observer) withDefaults() Observer {
 	}
 	if o.Retried == nil {
 		o.Retried = func(*Delivery, Outcome, time.Duration) {}
+	}
+	if o.Advanced == nil {
+		o.Advanced = func(*Delivery) {}
 	}
 	if o.Released == nil {
 		o.Released = func(*Delivery) {}

@@ -74,6 +74,12 @@ func settlementOf(d *Delivery, v verdict, ended Kind, payload, details []byte, w
 	default:
 		o.LastFailure, o.Details = d.LastFailure, details
 	}
+	if v.kind == KindCompleted && !d.Last() {
+		return advanceOf(d, payload, worker)
+	}
+	if v.kind != KindCompleted {
+		o.Step = d.Step // one that completed did so in its last
+	}
 	s := settlement{d: d, action: actionFinish, outcome: o, losses: d.losses, alone: d.alone}
 	if v.again {
 		// If a cancel request came first, this outcome is final after all.
@@ -82,6 +88,14 @@ func settlementOf(d *Delivery, v verdict, ended Kind, payload, details []byte, w
 		s.heartbeat, s.lastFailure = details, payload
 	}
 	return s
+}
+
+// advanceOf takes a task to its next step. If its cancellation was requested, that is not
+// even enqueued, and the outcome has neither an attempt nor a reason for there being no more.
+func advanceOf(d *Delivery, payload []byte, worker string) settlement {
+	return settlement{d: d, action: actionAdvance, next: payload, outcome: Outcome{
+		Number: d.Number, Fingerprint: d.Fingerprint, Kind: KindCanceled, Step: d.Step + 1, Executor: worker,
+	}}
 }
 
 // release gives a claim back, without losing an attempt, unless it was reported before.
@@ -98,7 +112,7 @@ func releaseOf(d *Delivery, details []byte, worker string) settlement {
 		// If its cancellation was requested, it does not start again.
 		outcome: Outcome{
 			Number: d.Number, Fingerprint: d.Fingerprint, Kind: KindCanceled, Retry: RetryCancelRequested,
-			Attempt: d.Attempt, Executor: worker, Details: details,
+			Step: d.Step, Attempt: d.Attempt, Executor: worker, Details: details,
 		},
 	}
 }
@@ -112,10 +126,18 @@ func (e *Executor) settled(s settleEntry, reply settleReply, unsure bool) {
 		reply = replySettled
 	}
 	switch {
-	case reply == replyCanceled, reply == replySettled && s.action == actionFinish:
+	case reply == replyWindow, reply == replyCanceled, reply == replySettled && s.action == actionFinish:
 		e.stats.settled.Add(1)
-		e.house.wakeDeliverer(d.slot)
+		if reply != replyWindow {
+			e.house.wakeDeliverer(d.slot)
+		}
 		e.obs.Settled(d, s.outcome)
+	case reply == replySettled && s.action == actionAdvance:
+		e.stats.advanced.Add(1)
+		e.obs.Advanced(d)
+		// The permit is free already, and the bell may be for others: whoever finished a
+		// step looks for the next ones.
+		e.claimer.look(d.slot)
 	case reply == replySettled && s.action == actionRetry:
 		e.stats.retried.Add(1)
 		e.obs.Retried(d, s.outcome, s.delay)

@@ -63,7 +63,7 @@ type settleEntry struct {
 }
 
 func (e *settleEntry) size() int {
-	return 200 + len(e.outcome.Payload) + len(e.lastFailure) + len(e.heartbeat)
+	return 200 + len(e.outcome.Payload) + len(e.lastFailure) + len(e.heartbeat) + len(e.next)
 }
 
 // settleQueue is one slot's. Protected by settler.mu.

@@ -207,13 +207,19 @@ func (f *fakeRedis) enqueue(slot int, run string, tasks ...Task) {
 	for _, t := range tasks {
 		s.ready = append(s.ready, &fakeTask{queuedAt: now, d: Delivery{
 			Pool: f.pool, Run: run, Number: t.Number, Fingerprint: t.Fingerprint, Type: t.Type, Payload: t.Payload,
-			Options: t.Options, Attempt: 1, ScheduledAt: now, AttemptScheduledAt: now, slot: slot,
+			Options: t.Options, Then: t.Then, Attempt: 1, ScheduledAt: now, AttemptScheduledAt: now, slot: slot,
 		}})
 	}
+	f.ring(slot)
+}
+
+// ring tells of added tasks: the home executors, and all where those have too few permits.
+func (f *fakeRedis) ring(slot int) {
+	s := f.slot(slot)
 	f.publish(f.keys.slotBell(f.pool, slot), "")
 	permits := 0
 	for _, p := range s.permits {
-		if p.until.After(now) {
+		if p.until.After(f.now()) {
 			permits += p.n
 		}
 	}
@@ -432,6 +438,16 @@ func (f *fakeRedis) settleLocked(slot int, x *settlement) settleReply {
 		if x.action != actionFinish {
 			return replyCanceled
 		}
+		return replySettled
+	}
+	if x.action == actionAdvance {
+		next := t.d.Then[t.d.Step]
+		t.queuedAt = now
+		t.d.Type, t.d.Payload, t.d.Options, t.d.Step = next.Type, x.next, next.Options, t.d.Step+1
+		t.d.Attempt, t.d.losses, t.d.alone, t.d.LastFailure, t.d.Heartbeat = 1, 0, 0, nil, nil
+		t.d.ScheduledAt, t.d.AttemptScheduledAt = now, now
+		s.ready = append(s.ready, t)
+		f.ring(slot)
 		return replySettled
 	}
 	t.d.Attempt, t.d.losses, t.d.alone = x.attempt, x.losses, x.alone

@@ -41,6 +41,9 @@ func (k keys) enlisted(pool string) string     { return k.pool(pool) + "enlisted
 func (k keys) heir(family string) string       { return k.pool(family) + "heir" }
 func (k keys) inherited(family string) string  { return k.pool(family) + "inherited" }
 
+// pools is the one key of the namespace: the names of its pools.
+func (k keys) pools() string { return k.prefix + ":{" + k.namespace + "}:pools" }
+
 // Channels. They carry hints only: whoever misses one finds the work by looking.
 func (k keys) poolBell(pool string) string           { return k.pool(pool) + "bell" }
 func (k keys) configBell(pool string) string         { return k.pool(pool) + "config-bell" }

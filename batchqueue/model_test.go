@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,7 +42,10 @@ type model struct {
 	windows map[uint64]time.Time   // wave -> when its token expires
 	held    map[string][]*Delivery // executor -> claims it believes to hold
 	sent    *Batch                 // a batch under way
-	waits   map[Identity]waits     // of tasks that were not claimed yet
+	waits   map[Identity]waits     // of tasks that were not claimed yet, or of their steps
+	tasks   map[Identity]Task
+	reached map[Identity]int // the step that a task is in
+	gone    bool             // the run is abandoned
 }
 
 // waits is until when a task may wait; zero is for ever.
@@ -55,7 +59,8 @@ func newModel(t *rapid.T) *model {
 	require.NoError(t, err)
 	m := &model{t: t, server: server, q: q, ctx: context.Background(), now: time.UnixMilli(1_800_000_000_000),
 		current: map[uint64]uint64{}, ended: map[Identity]int{}, started: map[Identity]int{},
-		windows: map[uint64]time.Time{}, held: map[string][]*Delivery{}, waits: map[Identity]waits{}}
+		windows: map[uint64]time.Time{}, held: map[string][]*Delivery{}, waits: map[Identity]waits{},
+		tasks: map[Identity]Task{}, reached: map[Identity]int{}}
 	server.SetTime(m.now)
 	return m
 }
@@ -78,8 +83,15 @@ func (m *model) Enqueue(t *rapid.T) {
 	limited := func(n, fingerprint uint64) Task {
 		x := task(n)
 		x.Fingerprint = fingerprint
-		x.Options.ScheduleToStart = time.Duration(rapid.SampledFrom([]int{0, 0, 1, 3}).Draw(t, "to start")) * time.Second
-		x.Options.ScheduleToClose = time.Duration(rapid.SampledFrom([]int{0, 0, 2, 9}).Draw(t, "to close")) * time.Second
+		limits := func() (o TaskOptions) {
+			o.ScheduleToStart = time.Duration(rapid.SampledFrom([]int{0, 0, 1, 3}).Draw(t, "to start")) * time.Second
+			o.ScheduleToClose = time.Duration(rapid.SampledFrom([]int{0, 0, 2, 9}).Draw(t, "to close")) * time.Second
+			return o
+		}
+		x.Options = limits()
+		for range rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "steps") {
+			x.Then = append(x.Then, Step{Type: rapid.SampledFrom([]string{"A", "B"}).Draw(t, "type"), Options: limits()})
+		}
 		return x
 	}
 	if rapid.IntRange(0, 9).Draw(t, "gap") == 0 {
@@ -117,27 +129,36 @@ func (m *model) Enqueue(t *rapid.T) {
 			require.Equal(t, AnswerQueued, a.State)
 		}
 	}
+	m.gone = false
 	for _, task := range w.Tasks {
+		id := Identity{task.Number, task.Fingerprint}
 		m.current[task.Number] = task.Fingerprint
-		var w waits
-		if d := task.Options.ScheduleToStart; d > 0 {
-			w.start = m.now.Add(d)
-		}
-		if d := task.Options.ScheduleToClose; d > 0 {
-			w.close = m.now.Add(d)
-		}
-		m.waits[Identity{task.Number, task.Fingerprint}] = w
+		m.tasks[id] = task
+		m.wait(id, task.Options)
 	}
+}
+
+// wait notes how long a task that begins to wait now may do so.
+func (m *model) wait(id Identity, o TaskOptions) {
+	var w waits
+	if d := o.ScheduleToStart; d > 0 && !m.gone {
+		w.start = m.now.Add(d)
+	}
+	if d := o.ScheduleToClose; d > 0 {
+		w.close = m.now.Add(d)
+	}
+	m.waits[id] = w
 }
 
 func (m *model) Claim(t *rapid.T) {
 	executor := rapid.SampledFrom([]string{"e1", "e2"}).Draw(t, "executor")
-	r, err := m.q.claim(m.ctx, "p", 0, claimRequest{executor: executor, types: []string{"A"}, count: rapid.IntRange(1, 4).Draw(t, "count"),
+	r, err := m.q.claim(m.ctx, "p", 0, claimRequest{executor: executor, types: []string{"A", "B"}, count: rapid.IntRange(1, 4).Draw(t, "count"),
 		bytes: 1 << 20, lease: 5 * time.Second, suspects: suspectBudgets{9, 9, 9}, outboxLimit: 1000})
 	require.NoError(t, err)
 	for _, d := range r.deliveries {
 		id := Identity{d.Number, d.Fingerprint}
 		require.Zero(t, m.ended[id], "task %v runs although its outcome is out", id)
+		m.checkStep(d)
 		m.started[id]++
 		delete(m.waits, id)
 	}
@@ -160,10 +181,34 @@ func (m *model) Settle(t *rapid.T) {
 	case 1:
 		s = release(d)
 	}
-	for range rapid.IntRange(1, 2).Draw(t, "times sent") {
-		_, err := m.q.settle(m.ctx, "p", 0, []settlement{s})
-		require.NoError(t, err)
+	for i := range rapid.IntRange(1, 2).Draw(t, "times sent") {
+		m.settle(s, i > 0)
 	}
+}
+
+// settle settles, and follows the task to its next step.
+func (m *model) settle(s settlement, repeated bool) {
+	replies, err := m.q.settle(m.ctx, "p", 0, []settlement{s})
+	require.NoError(m.t, err)
+	if id := (Identity{s.d.Number, s.d.Fingerprint}); s.action == actionAdvance && replies[0] == replySettled && !repeated {
+		require.Equal(m.t, s.d.Step, m.reached[id], "task %v went on from a step that it has left", id)
+		m.reached[id]++
+		m.wait(id, s.d.Then[s.d.Step].Options)
+	}
+}
+
+// checkStep holds what was claimed to the step that the task has reached.
+func (m *model) checkStep(d *Delivery) {
+	id := Identity{d.Number, d.Fingerprint}
+	task := m.tasks[id]
+	require.Equal(m.t, m.reached[id], d.Step, "task %v", id)
+	want := Delivery{Type: task.Type, Options: task.Options}
+	if d.Step > 0 {
+		want.Type, want.Options = task.Then[d.Step-1].Type, task.Then[d.Step-1].Options
+	}
+	require.Equal(m.t, want.Type, d.Type)
+	require.Equal(m.t, want.Options, d.Options)
+	require.Equal(m.t, strings.Repeat("result of ", d.Step)+string(task.Payload), string(d.Payload))
 }
 
 // Reclaim lets an executor's lease end and settles what it held as lost. The executor
@@ -210,6 +255,7 @@ func (m *model) Ask(t *rapid.T) {
 	slices.SortFunc(r.Open, func(a, b Identity) int { return int(a.Number) - int(b.Number) })
 	reply, err := m.q.Ask(m.ctx, "p", 0, r)
 	require.NoError(t, err)
+	m.gone = false
 	m.got(reply.Taken)
 	for i, a := range reply.Answers {
 		if a.State == AnswerNotHere {
@@ -307,7 +353,7 @@ func (m *model) due(t require.TestingT) {
 // Abandon parks the run, as if Temporal did not know it, until it asks or dispatches.
 func (m *model) Abandon(t *rapid.T) {
 	require.NoError(t, m.q.abandon(m.ctx, &Batch{Pool: "p", Run: run}))
-	m.sent = nil
+	m.sent, m.gone = nil, true
 	for id, w := range m.waits {
 		m.waits[id] = waits{close: w.close} // it waits anew when it comes back
 	}
@@ -378,16 +424,15 @@ func (m *model) drain() {
 		claims, _, err := m.q.lost(m.ctx, "p", 0, 100)
 		require.NoError(m.t, err)
 		for _, c := range claims {
-			_, err := m.q.settle(m.ctx, "p", 0, []settlement{done(c.delivery)})
-			require.NoError(m.t, err)
+			m.settle(done(c.delivery), false)
 		}
-		r, err := m.q.claim(m.ctx, "p", 0, claimRequest{executor: "e3", types: []string{"A"}, count: 100, bytes: 1 << 20,
+		r, err := m.q.claim(m.ctx, "p", 0, claimRequest{executor: "e3", types: []string{"A", "B"}, count: 100, bytes: 1 << 20,
 			lease: 5 * time.Second, suspects: suspectBudgets{100, 100, 1}, outboxLimit: 1000})
 		require.NoError(m.t, err)
 		for _, d := range r.deliveries {
 			require.Zero(m.t, m.ended[Identity{d.Number, d.Fingerprint}])
-			_, err := m.q.settle(m.ctx, "p", 0, []settlement{done(d)})
-			require.NoError(m.t, err)
+			m.checkStep(d)
+			m.settle(done(d), false)
 		}
 		bs, _, err := m.q.batches(m.ctx, "p", 0, 5)
 		require.NoError(m.t, err)

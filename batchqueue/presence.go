@@ -34,7 +34,7 @@ func (q *Queue) Announce(ctx context.Context, pool string, types []string) error
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("announce pool %q: %w", pool, unavailable(err))
 	}
-	return nil
+	return q.list(ctx, pool)
 }
 
 // Announced returns the types that workers of the pool announced. None means that no

@@ -6,6 +6,8 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -34,15 +36,46 @@ func newScriptText(source string) scriptText {
 // memory back, or hold on to what was already accepted.
 func loadScript(name string) *script {
 	body := mustRead(name)
-	state := ""
-	if name != "rate" {
-		state = luaKeys() + mustRead("state")
-	}
+	state := definitions(luaKeys()+mustRead("state"), body)
 	flags := "#!lua flags=allow-oom\n"
 	if name == "enqueue" {
 		flags = "#!lua\n"
 	}
 	return &script{name: name, flagged: newScriptText(flags + state + body), bare: newScriptText(state + body)}
+}
+
+var (
+	luaComment    = regexp.MustCompile(`(?m)^ *--.*\n`)
+	luaDefinition = regexp.MustCompile(`(?m)^local (?:function )?([\w, ]*\w)`)
+	luaWord       = regexp.MustCompile(`\w+`)
+)
+
+// definitions picks those of a text that a script uses, directly or by way of others.
+// Redis runs all of a script's text with each call, so what it does not need would cost a
+// short transition more than its own work. A definition begins with "local" at the
+// beginning of a line and uses only what stands before it.
+func definitions(text, script string) string {
+	text = luaComment.ReplaceAllString(text, "")
+	used := make(map[string]bool)
+	use := func(lua string) {
+		for _, word := range luaWord.FindAllString(luaComment.ReplaceAllString(lua, ""), -1) {
+			used[word] = true
+		}
+	}
+	use(script)
+	var picked []string
+	starts := luaDefinition.FindAllStringSubmatchIndex(text, -1)
+	for i, end := len(starts)-1, len(text); i >= 0; i-- {
+		definition := text[starts[i][0]:end]
+		end = starts[i][0]
+		names := strings.Split(text[starts[i][2]:starts[i][3]], ", ")
+		if slices.ContainsFunc(names, func(name string) bool { return used[name] }) {
+			use(definition)
+			picked = append(picked, definition)
+		}
+	}
+	slices.Reverse(picked)
+	return strings.Join(picked, "")
 }
 
 func mustRead(name string) string {
@@ -75,6 +108,8 @@ var (
 	forgetScript  = loadScript("forget")
 	redriveScript = loadScript("redrive")
 	tasksScript   = loadScript("tasks")
+	taskScript    = loadScript("task")
+	holdersScript = loadScript("holders")
 	runsScript    = loadScript("runs")
 	rateScript    = loadScript("rate")
 )

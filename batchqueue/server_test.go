@@ -29,6 +29,13 @@ func TestCheckNamesWhatIsWrongAndTheFix(t *testing.T) {
 		r, err := newQueue(t, redistest.Start(t).Client()).Check(t.Context())
 		require.NoError(t, err)
 		require.Len(t, r.Warnings, 2)
+		verdicts := map[string]Verdict{}
+		for _, f := range r.Findings {
+			verdicts[f.Setting] = f.Verdict
+			require.Equal(t, f.Verdict == VerdictGood, f.Advice == "", f.Setting)
+		}
+		require.Equal(t, map[string]Verdict{"answers": VerdictGood, "version": VerdictGood, "maxmemory-policy": VerdictGood,
+			"role": VerdictGood, "persistence": VerdictWarning, "maxmemory": VerdictWarning, "writes": VerdictGood}, verdicts)
 	})
 	t.Run("miniredis", func(t *testing.T) {
 		r, err := newQueue(t, redistest.Mini(t)).Check(t.Context())

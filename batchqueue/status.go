@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 )
@@ -55,20 +56,29 @@ func (q *Queue) tasks(ctx context.Context, pool string, slot int, run string) ([
 		}
 		for _, item := range reply[1:] {
 			parts, _ := item.([]any)
-			if len(parts) < 6 || len(text(parts[1])) != 8 {
-				return nil, fmt.Errorf("list tasks of run %q in pool %q slot %d: %w", run, pool, slot, errUndecodable("task", fmt.Sprint(item)))
+			t, err := readStatus(parts)
+			if err != nil {
+				return nil, fmt.Errorf("list tasks of run %q in pool %q slot %d: %w", run, pool, slot, err)
 			}
-			out = append(out, TaskStatus{
-				Identity: Identity{Number: uint64(number(parts[0])), Fingerprint: binary.BigEndian.Uint64([]byte(text(parts[1])))},
-				Type:     text(parts[4]),
-				State:    stateOf(text(parts[2]), text(parts[3])),
-				Kind:     kindOf(text(parts[5])),
-				Executor: text(parts[3]),
-			})
+			out = append(out, t)
 		}
 		chunk = number(reply[0])
 	}
 	return out, nil
+}
+
+// readStatus reads a task as the scripts describe it.
+func readStatus(parts []any) (TaskStatus, error) {
+	if len(parts) < 6 || len(text(parts[1])) != 8 {
+		return TaskStatus{}, errUndecodable("task", fmt.Sprintf("%d parts", len(parts)))
+	}
+	return TaskStatus{
+		Identity: Identity{Number: uint64(number(parts[0])), Fingerprint: binary.BigEndian.Uint64([]byte(text(parts[1])))},
+		Type:     text(parts[4]),
+		State:    stateOf(text(parts[2]), text(parts[3])),
+		Kind:     kindOf(text(parts[5])),
+		Executor: text(parts[3]),
+	}, nil
 }
 
 func stateOf(letter, executor string) TaskState {
@@ -137,32 +147,74 @@ func (q *Queue) CancelAll(ctx context.Context, pool, run string) error {
 	return q.Cancel(ctx, pool, slot, run, open)
 }
 
-// runsPage is how many entries one call reads for Runs.
+// CancelTask is Cancel for one task of the run by its number, whatever it asks.
+// ErrNotFound: it was never enqueued, or ended and its record is gone.
+func (q *Queue) CancelTask(ctx context.Context, pool, run string, n uint64) error {
+	t, err := q.Status(ctx, pool, run, n)
+	if err != nil {
+		return err
+	}
+	slot, err := q.slotOf(ctx, pool, run)
+	if err != nil {
+		return fmt.Errorf("cancel task %d of run %q in pool %q: %w", n, run, pool, err)
+	}
+	return q.Cancel(ctx, pool, slot, run, []Identity{t.Identity})
+}
+
+// runsPage is how many entries one call reads for EachRun.
 const runsPage = 1000
 
-// Runs lists the runs that have tasks in the pool which have not ended, in no order. It
-// looks through all of them, in pages: what begins or ends meanwhile may be there or not.
+// Runs lists the runs that have tasks in the pool which have not ended, in no order.
 func (q *Queue) Runs(ctx context.Context, pool string) ([]string, error) {
-	config, err := q.config(ctx, pool)
-	if err != nil {
-		return nil, fmt.Errorf("list runs of pool %q: %w", pool, err)
-	}
 	found := map[string]bool{}
-	for slot := range config.MaxSlots() {
-		for source, from := int64(1), ""; source > 0; {
-			reply, err := q.scripts.run(ctx, q.rdb, call{runsScript, q.keys.slot(pool, slot), []any{source, from, runsPage}})[0].Slice()
-			if err != nil {
-				return nil, fmt.Errorf("list runs of pool %q slot %d: %w", pool, slot, unavailable(err))
-			}
-			source, from = number(reply[0]), text(reply[1])
-			for _, name := range reply[2:] {
-				run, err := decodeRun(text(name))
-				if err != nil {
-					return nil, fmt.Errorf("list runs of pool %q slot %d: %w", pool, slot, err)
+	for run, err := range q.EachRun(ctx, pool) {
+		if err != nil {
+			return nil, err
+		}
+		found[run] = true
+	}
+	return slices.Collect(maps.Keys(found)), nil
+}
+
+// EachRun goes through the runs that have tasks in the pool which have not ended, in no
+// order. A run may come more than once. It looks through the pool's tasks in pages, as far
+// as the caller goes: what begins or ends meanwhile may be there or not. After an error
+// there is nothing more.
+func (q *Queue) EachRun(ctx context.Context, pool string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		config, err := q.config(ctx, pool)
+		if err != nil {
+			yield("", fmt.Errorf("list runs of pool %q: %w", pool, err))
+			return
+		}
+		for slot := range config.MaxSlots() {
+			for source, from := int64(1), ""; source > 0; {
+				var runs []string
+				if runs, source, from, err = q.runsPage(ctx, pool, slot, source, from); err != nil {
+					yield("", fmt.Errorf("list runs of pool %q slot %d: %w", pool, slot, err))
+					return
 				}
-				found[run] = true
+				for _, run := range runs {
+					if !yield(run, nil) {
+						return
+					}
+				}
 			}
 		}
 	}
-	return slices.Collect(maps.Keys(found)), nil
+}
+
+func (q *Queue) runsPage(ctx context.Context, pool string, slot int, source int64, from string) (runs []string, next int64, at string, err error) {
+	reply, err := q.scripts.run(ctx, q.rdb, call{runsScript, q.keys.slot(pool, slot), []any{source, from, runsPage}})[0].Slice()
+	if err != nil {
+		return nil, 0, "", unavailable(err)
+	}
+	for _, name := range reply[2:] {
+		run, err := decodeRun(text(name))
+		if err != nil {
+			return nil, 0, "", err
+		}
+		runs = append(runs, run)
+	}
+	return runs, number(reply[0]), text(reply[1]), nil
 }

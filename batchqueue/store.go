@@ -48,14 +48,17 @@ const (
 	actionFinish  settleAction = 'F' // outcome is final and recorded
 	actionRetry   settleAction = 'R' // again after delay, as attempt+1
 	actionRelease settleAction = 'B' // again at once in the front lane, same attempt
+	actionAdvance settleAction = 'N' // the next step, at once
 )
 
 type settlement struct {
 	d      *Delivery
 	action settleAction
-	// outcome for actionFinish; for actionRetry the one that a cancel request meanwhile
-	// turns final.
+	// outcome for actionFinish; for the others the one that a cancel request meanwhile
+	// makes final.
 	outcome Outcome
+	// next is the payload of the next step, for actionAdvance.
+	next []byte
 	// delay, lastFailure, heartbeat, and the loss counters for actionRetry and actionRelease.
 	delay         time.Duration
 	lastFailure   []byte
@@ -71,6 +74,7 @@ type settleReply byte
 
 const (
 	replySettled  settleReply = 's' // done as asked
+	replyWindow   settleReply = 'w' // the same, and a window waits for the outcome
 	replyCanceled settleReply = 'c' // a retry became final: cancel was requested
 	replyLost     settleReply = 'l' // the claim is not this delivery's any more
 	replyDropped  settleReply = 'd' // out of the queue; nobody waits for the outcome

@@ -80,23 +80,27 @@ func (d *Delivery) decode(f map[string]string, common commonData) (err error) {
 	if d.Number, err = strconv.ParseUint(f["n"], 10, 64); err != nil {
 		return errUndecodable("task number", f["n"])
 	}
-	fingerprint, option, payload, err := decodeEntry([]byte(f["e"]))
+	fingerprint, at, payload, err := decodeEntry([]byte(f["e"]))
 	if err != nil {
 		return err
 	}
-	if option >= len(common.options) {
-		return fmt.Errorf("task %d has option %d of %d: %w", d.Number, option, len(common.options), ErrInvalid)
+	if at.option >= len(common.options) {
+		return fmt.Errorf("task %d has option %d of %d: %w", d.Number, at.option, len(common.options), ErrInvalid)
+	}
+	if at.planned {
+		if at.plan >= len(common.plans) || at.step > len(common.plans[at.plan].steps) {
+			return fmt.Errorf("task %d is in step %d of plan %d, of %d plans: %w", d.Number, at.step, at.plan, len(common.plans), ErrInvalid)
+		}
+		d.Step, d.Then, d.plan = at.step, common.plans[at.plan].steps, &common.plans[at.plan]
 	}
 	m, err := parseMetadata(f["m"])
 	if err != nil {
 		return err
 	}
 	d.wave, d.Fingerprint, d.Payload = f["w"], fingerprint, payload
-	d.Options, d.Common = common.options[option], common.user
+	d.position, d.Options, d.Common = at, common.options[at.option], common.user
 	d.Attempt, d.losses, d.alone = m.attempt, m.losses, m.alone
-	ms, _, _ := strings.Cut(d.entry, "-")
-	at, _ := strconv.ParseInt(ms, 10, 64)
-	d.AttemptScheduledAt = time.UnixMilli(at)
+	d.AttemptScheduledAt = entryTime(d.entry)
 	d.ScheduledAt = d.AttemptScheduledAt
 	if m.scheduledMS > 0 {
 		d.ScheduledAt = time.UnixMilli(m.scheduledMS)
@@ -122,7 +126,7 @@ func (q *Queue) setAside(ctx context.Context, pool string, d *Delivery, f map[st
 	if _, newer := errors.AsType[unknownVersionError](cause); newer {
 		action, body = byte(actionRelease), nil
 	}
-	args := []any{q.keys.inboxPrefix(), deadLettersKept, string(action), "", d.Type, string(rune(d.lane)), d.entry,
+	args := []any{q.keys.inboxPrefix(), deadLettersKept, q.keys.poolBell(pool), d.slot, string(action), "", d.Type, string(rune(d.lane)), d.entry,
 		f["r"], f["w"], max(1, number(f["n"])), first8(f["e"]), body, 0, f["m"], f["l"], f["h"]}
 	_, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, d.slot), args...)
 	q.log.Error("slipstream: cannot decode a task", "pool", pool, "slot", d.slot, "type", d.Type, "entry", d.entry,
@@ -141,8 +145,8 @@ func (q *Queue) settle(ctx context.Context, pool string, slot int, batch []settl
 	if len(batch) == 0 {
 		return nil, nil
 	}
-	args := make([]any, 0, 2+14*len(batch))
-	args = append(args, q.keys.inboxPrefix(), deadLettersKept)
+	args := make([]any, 0, 4+14*len(batch))
+	args = append(args, q.keys.inboxPrefix(), deadLettersKept, q.keys.poolBell(pool), slot)
 	for i := range batch {
 		s := &batch[i]
 		d := s.d
@@ -162,8 +166,15 @@ func (q *Queue) settle(ctx context.Context, pool string, slot int, batch []settl
 				delay = 1
 			}
 		}
+		more := []any{meta.String(), s.lastFailure, s.heartbeat}
+		if s.action == actionAdvance {
+			at := d.position
+			at.option, at.step = d.plan.options[d.Step], d.Step+1
+			more = []any{d.Then[d.Step].Type, encodeEntry(d.Fingerprint, at, s.next), ""}
+		}
 		args = append(args, string(action), s.lostBy, d.Type, string(rune(d.lane)), d.entry, encodeRun(d.Run), d.wave,
-			d.Number, fingerprintBytes(d.Fingerprint), body, delay, meta.String(), s.lastFailure, s.heartbeat)
+			d.Number, fingerprintBytes(d.Fingerprint), body, delay)
+		args = append(args, more...)
 	}
 	reply, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, slot), args...)
 	if err != nil {

@@ -53,10 +53,25 @@ type Task struct {
 	// Payload is opaque to the queue.
 	Payload []byte
 	Options TaskOptions
+	// Then are the steps that follow this one, at most MaxSteps. The task ends with the
+	// last of them, or with the first that does not complete.
+	Then []Step
 	// Early is true when the caller already holds this task's outcome: it was
 	// delivered before the caller asked. The answer then is AnswerEarly, and nothing
 	// is added.
 	Early bool
+}
+
+// Step is a further step of a task. When the handler of the step before completes, the
+// script that records it adds this one, under the task's number and fingerprint: as if
+// its task had been enqueued at that moment, with its own attempts and deadlines.
+type Step struct {
+	// Type routes the step to executors that handle it. Up to 1,000 bytes.
+	Type string
+	// Payload is opaque to the queue; the handler finds it in Delivery.Fixed. Equal steps
+	// of a wave are stored once.
+	Payload []byte
+	Options TaskOptions
 }
 
 // Wave is a set of tasks of one run that are enqueued together.
@@ -179,7 +194,10 @@ type Outcome struct {
 	Number      uint64
 	Fingerprint uint64
 	Kind        Kind
-	Retry       RetryState
+	// Step is the step that the task ended in, unless it completed: 0 for the task itself,
+	// 1 for the first of Task.Then.
+	Step  int
+	Retry RetryState
 	// Attempt is the number of the last attempt that started; 0 if none did.
 	Attempt int
 	// Executor is ExecutorOptions.Worker of the last attempt's executor, its ID if it was
@@ -200,9 +218,15 @@ type Delivery struct {
 	Number      uint64
 	Fingerprint uint64
 	Type        string
-	Payload     []byte
-	Common      []byte
-	Options     TaskOptions
+	// Payload is the task's; in a later step it is what the handler of the step before
+	// returned.
+	Payload []byte
+	Common  []byte
+	Options TaskOptions
+	// Then are the task's further steps, all of them, and Step says which of them this is:
+	// 0 for the task itself, 1 for the first of Then. Type and Options are the step's.
+	Then []Step
+	Step int
 	// Attempt is 1 for the first.
 	Attempt int
 	// ScheduledAt is when the task was enqueued, AttemptScheduledAt when this attempt
@@ -221,6 +245,9 @@ type Delivery struct {
 	lane  lane
 	entry string
 	wave  string
+	// position and plan are the step's in the wave's common data; plan is nil without steps.
+	position position
+	plan     *plan
 	// heartbeat carries details recorded by the handler; set by the executor.
 	heartbeat func(details []byte)
 	note      *atomic.Pointer[[]byte] // of the claim; nil for who has not claimed it
@@ -228,6 +255,17 @@ type Delivery struct {
 
 // Slot is where the task's run lives in the pool.
 func (d *Delivery) Slot() int { return d.slot }
+
+// Last reports whether no step follows this one.
+func (d *Delivery) Last() bool { return d.Step >= len(d.Then) }
+
+// Fixed is the Payload of the Step that this is; nil in the task's first.
+func (d *Delivery) Fixed() []byte {
+	if d.Step == 0 {
+		return nil
+	}
+	return d.Then[d.Step-1].Payload
+}
 
 // RecordHeartbeat tells the queue that the handler is alive, with opaque details for
 // the next attempt; nil details take back those recorded before. It costs no Redis call: details travel with the next lease
@@ -261,7 +299,9 @@ func (d *Delivery) Note() []byte {
 // Result is what a handler decided.
 type Result struct {
 	// Kind is KindCompleted, KindFailed or KindCanceled.
-	Kind    Kind
+	Kind Kind
+	// Payload is the outcome's. If the handler completed and a step follows, it is the
+	// Payload that this one gets.
 	Payload []byte
 	// NonRetryable ends a failed task whatever its policy says.
 	NonRetryable bool

@@ -27,12 +27,12 @@ func (absent) Dispatch(ctx context.Context, wave *wire.Wave) ([]byte, error) {
 	for i := range wave.Calls {
 		c := &wave.Calls[i]
 		state := wire.StateWaiting
-		if left > 0 {
+		if left >= c.Weight() {
 			state = wire.StatePlain
-			left--
+			left -= c.Weight()
 		}
 		marker.Answers[i] = wire.Answer{
-			Number: c.Number, Type: c.Type, State: state, Fingerprint: c.Fingerprint, Address: -1,
+			Number: c.Number, Type: c.Name(), State: state, Fingerprint: c.Fingerprint, Address: -1,
 		}
 	}
 	return wire.EncodeMarker(marker), nil

@@ -79,7 +79,7 @@ func (r *router) loseWave(ctx sdkworkflow.Context, calls []*call, wave *wire.Wav
 			o := c.openCall()
 			if c.address == (wire.Address{}) {
 				sent := wave.Calls[i]
-				o = wire.OpenCall{Identity: wire.Identity{Number: c.Number}, Type: c.Type, Call: &sent}
+				o = wire.OpenCall{Identity: wire.Identity{Number: c.Number}, Type: c.Name(), Call: &sent}
 			}
 			r.orphan(ctx, o)
 		default:

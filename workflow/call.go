@@ -32,6 +32,7 @@ const (
 // call is one routed call from ExecuteActivity until it is closed.
 type call struct {
 	wire.Call
+	chain               *chain // nil: a single activity
 	header              *commonpb.Header
 	waitForCancellation bool
 	made                time.Time
@@ -66,12 +67,15 @@ func (c *call) resting() bool {
 	return (c.phase == placed || c.phase == lost || c.phase == waiting) && !c.again
 }
 
-// once reports whether the call must never start twice.
-func (c *call) once() bool { return c.Options.Retry.GetMaximumAttempts() == 1 }
-
-// deadline is when the call times out as a whole, if it does.
+// deadline is when the call times out as a whole, if it does. A chain may take the time of
+// all its steps.
 func (c *call) deadline() (time.Time, bool) {
-	return c.made.Add(c.Options.ScheduleToClose), c.Options.ScheduleToClose > 0
+	limit, limited := c.Options.ScheduleToClose, c.Options.ScheduleToClose > 0
+	for i := range c.Then {
+		s := c.Then[i].Options.ScheduleToClose
+		limit, limited = limit+s, limited && s > 0
+	}
+	return c.made.Add(limit), limited
 }
 
 // startBy is when the call times out if it has not started by then, where that is before
@@ -108,9 +112,9 @@ func (c *call) openCall() wire.OpenCall {
 	if c.phase == lost {
 		// A copy: the local activity reads it while workflow code goes on.
 		copied := c.Call
-		return wire.OpenCall{Identity: wire.Identity{Number: c.Number}, Type: c.Type, Call: &copied}
+		return wire.OpenCall{Identity: wire.Identity{Number: c.Number}, Type: c.Name(), Call: &copied}
 	}
-	return wire.OpenCall{Identity: c.identity, Address: c.address, Type: c.Type}
+	return wire.OpenCall{Identity: c.identity, Address: c.address, Type: c.Name()}
 }
 
 // place gives a call its identity, and settles it if its outcome was here first.
@@ -145,7 +149,7 @@ func (r *router) close(ctx sdkworkflow.Context, c *call) {
 	}
 	r.held.settled(c.Number, r.Next.GetInfo(ctx).GetCurrentHistoryLength())
 	c.watcher.leave(c)
-	c.Input, c.Canonical, c.ctx, c.args, c.settable = nil, nil, nil, nil, nil
+	c.Input, c.Canonical, c.chain, c.ctx, c.args, c.settable = nil, nil, nil, nil, nil, nil
 }
 
 // watermark knows below which number all calls were settled by earlier, committed

@@ -105,7 +105,7 @@ func (r *router) sendCancels(ctx sdkworkflow.Context) {
 	r.cancels = nil
 	request := &wire.CancelRequest{Calls: make([]wire.OpenCall, len(calls))}
 	for i, c := range calls {
-		request.Calls[i] = wire.OpenCall{Identity: c.identity, Address: c.address, Type: c.Type}
+		request.Calls[i] = wire.OpenCall{Identity: c.identity, Address: c.address, Type: c.Name()}
 	}
 	lctx := localActivity(ctx, fmt.Sprintf("%d calls", len(calls)))
 	err := sdkworkflow.ExecuteLocalActivity(lctx, SlipstreamCancel, r.config.dispatcher(), request).Get(ctx, nil)

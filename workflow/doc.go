@@ -3,8 +3,8 @@
 // their futures when the outcomes come back. Workflow code does not change.
 //
 // Most users never import it: the plugin package puts it together with the rest. What a
-// workflow author may want from here are the error types ([ErrorTypePoison] and its
-// neighbours).
+// workflow author may want from here are [Chain], [OnComplete], [WithOptions], [Completion]
+// and the error types ([ErrorTypePoison] and its neighbours).
 //
 // # The way of a call
 //
@@ -30,6 +30,9 @@
 // SDK's dispatcher notices that no more are coming and hands the wave to one local
 // activity, [SlipstreamDispatch]. What that did stands in history as the local activity's
 // marker, and nowhere else: replay reads the marker and does no I/O.
+//
+// A chain is one call, too: it is the queue that goes from step to step. Where it cannot be
+// one, its steps are calls of their own, made one after the other.
 //
 // # What replay sees
 //

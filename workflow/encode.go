@@ -19,7 +19,11 @@ import (
 // But building a continue-as-new error, which is not returned to anybody here, runs
 // exactly them over exactly these values and does nothing else.
 func (r *router) encode(ctx sdkworkflow.Context, args []any) (*commonpb.Payloads, *commonpb.Header, error) {
-	built := r.Next.NewContinueAsNewError(ctx, "slipstream", args...)
+	return encodedBy(r.Next.NewContinueAsNewError(ctx, "slipstream", args...))
+}
+
+// encodedBy takes from a continue-as-new error what encode returns.
+func encodedBy(built error) (*commonpb.Payloads, *commonpb.Header, error) {
 	var encoded *sdkworkflow.ContinueAsNewError
 	if !errors.As(built, &encoded) {
 		return nil, nil, built

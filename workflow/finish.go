@@ -33,10 +33,19 @@ const (
 // give for a plain activity.
 func (r *router) finish(ctx sdkworkflow.Context, c *call, o *wire.Outcome) {
 	if o.Kind == wire.KindCompleted {
-		r.settle(ctx, c, payloadsOrNil(o.Payloads), nil)
+		r.settle(ctx, c, c.value(o.Payloads), nil)
 		return
 	}
-	r.settle(ctx, c, nil, r.errors(c.ctx).of(o, c.Type, c.ActivityID))
+	step := int(o.Step)
+	if step > 0 && o.Kind == wire.KindCanceled && o.Attempt == 0 && len(o.Payloads) == 0 {
+		r.settle(ctx, c, nil, sdkworkflow.ErrCanceled) // the step before completed, this one was not scheduled
+		return
+	}
+	err := r.errors(c.ctx).of(o, c.typeIn(step), c.activityIDIn(step))
+	if o.Kind != wire.KindCanceled {
+		err = c.inStep(step, err)
+	}
+	r.settle(ctx, c, nil, err)
 }
 
 // refuse settles a call that dispatch did not accept.
@@ -49,11 +58,11 @@ func (r *router) refuse(ctx sdkworkflow.Context, c *call, encoded *commonpb.Payl
 	if cause == nil {
 		cause = application(ErrorTypeRefused, "the call was refused")
 	}
-	r.settle(ctx, c, nil, sdkerror.Activity(&failurepb.ActivityFailureInfo{
+	r.settle(ctx, c, nil, c.inStep(0, sdkerror.Activity(&failurepb.ActivityFailureInfo{
 		ActivityType: &commonpb.ActivityType{Name: c.Type},
 		ActivityId:   c.ActivityID,
 		RetryState:   enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE,
-	}, e.toError(cause)))
+	}, e.toError(cause))))
 }
 
 // errorMaker makes the errors that workflow code gets for activities. Its converters are

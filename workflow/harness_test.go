@@ -94,7 +94,7 @@ func (q *queue) Dispatch(ctx context.Context, w *wire.Wave) ([]byte, error) {
 		if q.answer != nil {
 			a = q.answer(c)
 		}
-		a.Number, a.Type = c.Number, c.Type
+		a.Number, a.Type = c.Number, c.Name()
 		a.Fingerprint = q.fingerprint(c)
 		if a.State == wire.StatePlain || a.State == wire.StateRefused || a.State == wire.StateWaiting {
 			a.Address = -1

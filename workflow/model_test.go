@@ -218,6 +218,7 @@ func answerOthers(ctx sdkworkflow.Context, arg func(key string) any) error {
 // step does one random thing, in which every call checks its own echo.
 func step(ctx sdkworkflow.Context, newArg func(key string) any, random *rand.Rand, lose func(sdkworkflow.Context)) error {
 	kind, width, wait := random.IntN(8), 1+random.IntN(5), random.IntN(2) == 0
+	offset := random.IntN(6)
 	cctx, cancel := sdkworkflow.WithCancel(ctx)
 	defer cancel()
 	o := sdkworkflow.ActivityOptions{StartToCloseTimeout: time.Minute, WaitForCancellation: wait}
@@ -236,8 +237,15 @@ func step(ctx sdkworkflow.Context, newArg func(key string) any, random *rand.Ran
 	}
 	call := func(ctx sdkworkflow.Context, i int) func(sdkworkflow.Context) error {
 		arg := fmt.Sprint(key, "-", i)
-		name := []string{"Echo", "Other", "Echo", "Unmarked"}[i%4]
-		f := sdkworkflow.ExecuteActivity(ctx, name, newArg(arg))
+		var f sdkworkflow.Future
+		switch name := []string{"Echo", "Other", "Echo", "Unmarked", "one call", "step by step"}[(i+offset)%6]; name {
+		case "one call":
+			f = workflow.Chain(ctx, newArg(arg), steps("Echo", "Echo", "Echo")...)
+		case "step by step":
+			f = workflow.Chain(ctx, newArg(arg), steps("Echo", "Unmarked", "Other")...)
+		default:
+			f = sdkworkflow.ExecuteActivity(ctx, name, newArg(arg))
+		}
 		return func(ctx sdkworkflow.Context) error {
 			var got question
 			err := f.Get(ctx, &got)
@@ -363,9 +371,9 @@ func (q *chaos) Dispatch(ctx context.Context, w *wire.Wave) ([]byte, error) {
 			c.Fingerprint = wire.Fingerprint(info.RunID, c)
 		}
 		id := wire.Identity{RunID: info.RunID, Number: c.Number, Fingerprint: c.Fingerprint}
-		a := wire.Answer{Number: c.Number, Type: c.Type, State: wire.StateQueued, Fingerprint: c.Fingerprint}
+		a := wire.Answer{Number: c.Number, Type: c.Name(), State: wire.StateQueued, Fingerprint: c.Fingerprint}
 		_, known := q.tasks[id]
-		once := c.Options.Retry.GetMaximumAttempts() == 1
+		once := c.Once()
 		switch {
 		case slices.Contains(w.Early, id):
 			q.events = append(q.events, "early")
@@ -400,7 +408,7 @@ func (q *chaos) outcome(id wire.Identity, c *wire.Call) *wire.Outcome {
 // add has a task run and its outcome signalled, once, twice or not at all.
 func (q *chaos) add(info sdkworkflow.Execution, id wire.Identity, c *wire.Call) {
 	q.tasks[id] = c
-	if c.Options.Retry.GetMaximumAttempts() == 1 {
+	if c.Once() {
 		q.started[id]++
 	}
 	if q.chance(0.03, "never signalled") {

@@ -39,37 +39,23 @@ func (r *router) goPlain(ctx sdkworkflow.Context, c *call) {
 		args = c.args
 	}
 	if remaining, less := c.remaining(r.Next.Now(ctx)); less {
-		callCtx = sdkworkflow.WithScheduleToCloseTimeout(callCtx, remaining)
+		callCtx = sdkworkflow.WithScheduleToCloseTimeout(callCtx, min(remaining, c.Options.ScheduleToClose))
 	}
-	activityType := c.Type
+	chain, types, weight := c.chain, c.Types(), c.Weight()
 	r.close(ctx, c)
-	r.fallback.outstanding++
-	future := r.executePlain(callCtx, activityType, args)
+	r.fallback.outstanding += weight
+	future := r.executePlain(callCtx, types[0], args)
 	r.Next.Go(r.root, "slipstream plain", func(ctx sdkworkflow.Context) {
-		r.passOn(ctx, callCtx, future, settable)
-		r.fallbackEnded(ctx)
+		if chain != nil {
+			r.goOnPlain(ctx, callCtx, chain, types, future, settable)
+		} else {
+			passOn(ctx, future, settable, func(value any) (*commonpb.Payloads, error) {
+				encoded, _, err := r.encode(callCtx, []any{value})
+				return encoded, err
+			})
+		}
+		r.fallbackEnded(ctx, weight)
 	})
-}
-
-// passOn settles the call's future with a plain activity's result. Chaining the futures
-// looks simpler, but the plain result was encoded under the activity's serialization
-// context, and the call's future decodes under the workflow's.
-func (r *router) passOn(ctx, callCtx sdkworkflow.Context, future sdkworkflow.Future, settable sdkworkflow.Settable) {
-	if err := future.Get(ctx, nil); err != nil {
-		settable.SetError(err)
-		return
-	}
-	var raw converter.RawValue
-	if err := future.Get(ctx, &raw); err != nil {
-		settable.Chain(future) // a converter that knows no raw values, hence no codec of ours to undo
-		return
-	}
-	if raw.Payload() == nil {
-		settable.Set((*commonpb.Payloads)(nil), nil)
-		return
-	}
-	result, _, err := r.encode(callCtx, []any{raw})
-	settable.Set(result, err)
 }
 
 // The bounds of the fallback (protocol D6): 2,000 pending activities would fail the
@@ -82,7 +68,8 @@ const (
 	fallbackBatch = 100
 )
 
-// fallback counts the calls of the run that went plain.
+// fallback counts the activities of calls of the run that went plain. A chain is as many as
+// it has steps.
 type fallback struct {
 	outstanding int // handed over and not ended
 	reserved    int // promised to dispatches that are under way
@@ -91,16 +78,16 @@ type fallback struct {
 	waiting bool
 }
 
-// budget is how many more calls may go plain at a history of that length.
+// budget is how many more of them there may be at a history of that length.
 func (f *fallback) budget(length int) int {
 	byHistory := (maxFallbackHistory-length)/eventsPerActivity - f.outstanding - f.reserved
 	return max(0, min(maxFallback-f.outstanding-f.reserved, byHistory))
 }
 
 // fallbackEnded makes room for waiting calls.
-func (r *router) fallbackEnded(ctx sdkworkflow.Context) {
-	r.fallback.outstanding--
-	r.fallback.ended++
+func (r *router) fallbackEnded(ctx sdkworkflow.Context, weight int) {
+	r.fallback.outstanding -= weight
+	r.fallback.ended += weight
 	if r.fallback.ended >= fallbackBatch || r.fallback.outstanding == 0 {
 		r.dispatchWaiting(ctx, fallbackBatch)
 	}

@@ -217,14 +217,17 @@ func (r *router) replace(ctx sdkworkflow.Context, gone []*call) {
 		switch {
 		case c.cancelWanted:
 			r.cancelNeverStarted(ctx, c)
-		case c.once():
-			// It may have run: never again. Plain Temporal reports a lost worker so.
+		case c.Once():
+			// It may have run: never again. Plain Temporal reports a lost worker so. How far a
+			// chain has come nobody knows.
+			step, _ := c.OnceStep()
 			kind := wire.KindStartToClose
-			if c.Options.Heartbeat > 0 {
+			if c.optionsIn(step).Heartbeat > 0 {
 				kind = wire.KindHeartbeat
 			}
 			r.finish(ctx, c, &wire.Outcome{
 				Kind:  kind,
+				Step:  int32(step),
 				Retry: wire.RetryState(enumspb.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED),
 			})
 		default:
@@ -244,6 +247,7 @@ func (r *router) expire(ctx sdkworkflow.Context) {
 		}
 		r.finish(ctx, c, &wire.Outcome{
 			Kind:  wire.KindScheduleToClose,
+			Step:  int32(len(c.Then)),
 			Retry: wire.RetryState(enumspb.RETRY_STATE_TIMEOUT),
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,6 +56,15 @@ func TestRecord(t *testing.T) {
 		{name: "lost_dispatch", workflow: "Awaiting", args: []any{"x"}, want: "x", store: store{breakDispatch: 1, never: numbers(1), pull: true}},
 		{name: "added_again", workflow: "Awaiting", args: []any{"x"}, want: "x", store: store{lose: numbers(1)}},
 		{name: "heartbeating", workflow: "Awaiting", args: []any{"x"}, want: "x", store: store{now: all, hold: 12 * time.Second}},
+		{name: "chains", workflow: "Chains", args: []any{"a"}, want: "ended:a,ended:plain:a,ended:failed in 1,ended:plain:a,ended:a,a,a", store: store{now: numbers(1, 2, 4)}},
+		{name: "chains_lost_task", workflow: "Chains", args: []any{"a"}, want: "ended:a,ended:plain:a,ended:failed in 1,ended:plain:a,ended:a,a,a", loseFirst: true},
+		{name: "chains_plain", workflow: "Chains", args: []any{"a"}, store: store{plain: all},
+			want: "ended:plain:plain:plain:a,ended:plain:plain:plain:a,ended:plain:plain:fail,ended:plain:a,ended:plain:a,plain:a,plain:plain:a"},
+		{name: "chains_unrouted", workflow: "Chains", args: []any{"a"}, disabled: true,
+			want: "ended:plain:plain:plain:a,ended:plain:plain:plain:a,ended:plain:plain:fail,ended:plain:a,ended:plain:a,plain:a,plain:plain:a"},
+		{name: "chains_added_again", workflow: "Chains", args: []any{"a"}, want: "ended:a,ended:plain:a,ended:failed in 1,ended:plain:a,ended:a,a,a",
+			store: store{now: numbers(3), lose: numbers(2)}},
+		{name: "cancel_chain", workflow: "CancelChain", want: "true,true", store: store{never: numbers(1, 2)}},
 		{name: "unrouted", workflow: "Pipeline", args: []any{"a"}, want: "plain:plain:plain:a...", disabled: true},
 	} {
 		t.Run(s.name, func(t *testing.T) {
@@ -241,7 +251,7 @@ func (s *store) Dispatch(ctx context.Context, w *wire.Wave) ([]byte, error) {
 			c.Fingerprint = wire.Fingerprint(info.RunID, &c)
 		}
 		id := wire.Identity{RunID: info.RunID, Number: c.Number, Fingerprint: c.Fingerprint}
-		a := wire.Answer{Number: c.Number, Type: c.Type, State: wire.StateQueued, Fingerprint: c.Fingerprint}
+		a := wire.Answer{Number: c.Number, Type: c.Name(), State: wire.StateQueued, Fingerprint: c.Fingerprint}
 		switch {
 		case early[id]:
 			a.State = wire.StateEarly
@@ -277,7 +287,9 @@ func (s *store) run(id wire.Identity, c *wire.Call) *wire.Outcome {
 		if err != nil {
 			panic(err)
 		}
-		o.Kind, o.Payloads = wire.KindFailed, []*commonpb.Payload{p}
+		o.Kind, o.Payloads, o.Step = wire.KindFailed, []*commonpb.Payload{p}, int32(len(c.Then))
+	} else if c.Results {
+		o.Payloads = slices.Repeat(o.Payloads, 1+len(c.Then))
 	}
 	return o
 }

@@ -1,6 +1,8 @@
 package workflow
 
 import (
+	"cmp"
+
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
 	sdkworkflow "go.temporal.io/sdk/workflow"
@@ -32,6 +34,7 @@ type router struct {
 	fallback fallback
 	burden   burden
 	alarm    alarm
+	then     []wire.Step // of the last chain; equal ones share it
 }
 
 func newRouter(config *Config) *router {
@@ -59,11 +62,12 @@ func (r *router) background(ctx sdkworkflow.Context) sdkworkflow.Context {
 // ExecuteActivity, by the same way: encoding panics, a propagator's error is the
 // future's.
 func (r *router) ExecuteActivity(ctx sdkworkflow.Context, activityType string, args ...any) sdkworkflow.Future {
-	route := r.decide(ctx)
-	if route == nil {
-		return r.Next.ExecuteActivity(ctx, activityType, args...)
+	r.decide(ctx)
+	own := optionsOf(ctx)
+	if own.Plain {
+		return r.executePlain(ctx, activityType, args)
 	}
-	pool, routed := route.Pools[activityType]
+	pool, routed := r.poolOf(own, activityType)
 	if !routed {
 		return r.Next.ExecuteActivity(ctx, activityType, args...)
 	}
@@ -71,9 +75,13 @@ func (r *router) ExecuteActivity(ctx sdkworkflow.Context, activityType string, a
 	if !ok {
 		return r.executePlain(ctx, activityType, args)
 	}
+	chain, then := r.take(ctx, activityType, pool, options)
 	future, settable := sdkworkflow.NewFuture(ctx)
 	input, header, err := r.encode(ctx, args)
 	if err != nil {
+		if chain != nil {
+			err = chain.failed(ctx, 0, err)
+		}
 		settable.SetError(err)
 		return future
 	}
@@ -92,7 +100,10 @@ func (r *router) ExecuteActivity(ctx sdkworkflow.Context, activityType string, a
 			Input:      input,
 			Canonical:  canonical(args, input),
 			Options:    options.CallOptions,
+			Then:       then,
+			Results:    chain != nil && chain.results,
 		},
+		chain:               chain,
 		header:              header,
 		waitForCancellation: options.waitForCancellation,
 		made:                r.Next.Now(ctx),
@@ -104,6 +115,15 @@ func (r *router) ExecuteActivity(ctx sdkworkflow.Context, activityType string, a
 	r.watch(c)
 	r.join(c)
 	return future
+}
+
+// poolOf returns the pool of a type's calls, and whether they are routed at all.
+func (r *router) poolOf(own Options, activityType string) (pool string, routed bool) {
+	if r.route == nil {
+		return "", false
+	}
+	pool, routed = r.route.Pools[activityType]
+	return cmp.Or(own.Pool, pool), routed
 }
 
 // Why outcomes are dropped; the values are metric tags.

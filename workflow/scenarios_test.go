@@ -8,10 +8,12 @@ import (
 
 	"go.temporal.io/sdk/temporal"
 	sdkworkflow "go.temporal.io/sdk/workflow"
+
+	"github.com/slipstream-go/slipstream/workflow"
 )
 
 // The workflows whose histories stand in testdata. They are ordinary workflow code that
-// knows nothing of Slipstream; to change one, record its history again (see TestRecord).
+// knows nothing of Slipstream, but for those of chains; to change one, record its history again (see TestRecord).
 var scenarios = map[string]any{
 	"Pipeline":    pipelineWorkflow,
 	"Mixed":       mixedWorkflow,
@@ -23,6 +25,8 @@ var scenarios = map[string]any{
 	"Retried":     retriedWorkflow,
 	"Overlapping": overlappingWorkflow,
 	"Awaiting":    awaitingWorkflow,
+	"Chains":      chainsWorkflow,
+	"CancelChain": cancelChainWorkflow,
 }
 
 // pipelineWorkflow makes one call after the other.
@@ -186,4 +190,63 @@ func overlappingWorkflow(ctx sdkworkflow.Context) (string, error) {
 func awaitingWorkflow(ctx sdkworkflow.Context, s string) (string, error) {
 	err := sdkworkflow.ExecuteActivity(options(ctx), "Echo", s).Get(ctx, &s)
 	return s, err
+}
+
+// chainsWorkflow makes chains of all sorts: one call or several, with the results of all
+// steps, failing, and a call with options of its own.
+func chainsWorkflow(ctx sdkworkflow.Context, s string) (string, error) {
+	ctx = options(ctx)
+	other := &sdkworkflow.ActivityOptions{StartToCloseTimeout: time.Hour}
+	results := workflow.ChainResults(ctx, s, steps("Echo", "Echo")...)
+	futures := []sdkworkflow.Future{
+		workflow.Chain(ctx, s, workflow.Step{Activity: "Echo"}, workflow.Step{Activity: "Echo", Options: other}, workflow.Step{Activity: "Echo"}),
+		workflow.Chain(ctx, s, steps("Echo", "Other", "Unmarked")...),
+		workflow.Chain(ctx, "fail", steps("Echo", "Echo")...),
+		sdkworkflow.ExecuteActivity(workflow.WithOptions(ctx, workflow.Options{Plain: true}), "Echo", s),
+		sdkworkflow.ExecuteActivity(workflow.WithOptions(ctx, workflow.Options{Pool: "slow"}), "Echo", s),
+	}
+	var parts []string
+	err := workflow.OnComplete(ctx, "ended:", futures, func(ctx sdkworkflow.Context, prefix string, results []workflow.Result) error {
+		for _, r := range results {
+			var part string
+			var failed *workflow.ChainError
+			if err := r.Get(ctx, &part); errors.As(err, &failed) {
+				part = fmt.Sprint("failed in ", failed.Step)
+			}
+			parts = append(parts, prefix+part)
+		}
+		return nil
+	}).Get(ctx, nil)
+	if err != nil {
+		return "", err
+	}
+	var all []workflow.Result
+	if err := results.Get(ctx, &all); err != nil {
+		return "", err
+	}
+	for _, r := range all {
+		var part string
+		if err := r.Get(ctx, &part); err != nil {
+			return "", err
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, ","), nil
+}
+
+// cancelChainWorkflow cancels chains with and without waiting for their end.
+func cancelChainWorkflow(ctx sdkworkflow.Context) (string, error) {
+	var results []string
+	for _, wait := range []bool{false, true} {
+		cctx, cancel := sdkworkflow.WithCancel(sdkworkflow.WithActivityOptions(ctx, sdkworkflow.ActivityOptions{
+			StartToCloseTimeout: time.Minute, WaitForCancellation: wait,
+		}))
+		future := workflow.Chain(cctx, "never", steps("Echo", "Echo")...)
+		if err := sdkworkflow.Sleep(ctx, 100*time.Millisecond); err != nil {
+			return "", err
+		}
+		cancel()
+		results = append(results, fmt.Sprint(temporal.IsCanceledError(future.Get(ctx, nil))))
+	}
+	return strings.Join(results, ","), nil
 }

@@ -129,7 +129,7 @@ func (r *router) wave(ctx sdkworkflow.Context, calls []*call) *wire.Wave {
 		Headers:   make([]*commonpb.Header, len(calls)),
 		HeldBelow: r.held.below(r.open, r.last, length),
 		Again:     calls[0].again,
-		Fallback:  min(len(calls), r.fallback.budget(length)),
+		Fallback:  min(weightOf(calls), r.fallback.budget(length)),
 		NoWindow:  !sdkworkflow.AllHandlersFinished(ctx) || r.burden.at(length) > maxBurden,
 
 		TaskTimeout: r.Next.GetInfo(ctx).WorkflowTaskTimeout,
@@ -140,7 +140,7 @@ func (r *router) wave(ctx sdkworkflow.Context, calls []*call) *wire.Wave {
 		wave.Calls[i] = c.Call
 		if remaining, less := c.remaining(now); c.again && less {
 			o := &wave.Calls[i].Options
-			o.ScheduleToClose = remaining
+			o.ScheduleToClose = min(o.ScheduleToClose, remaining)
 			o.ScheduleToStart = min(o.ScheduleToStart, remaining)
 			o.StartToClose = min(o.StartToClose, remaining)
 		}
@@ -151,6 +151,14 @@ func (r *router) wave(ctx sdkworkflow.Context, calls []*call) *wire.Wave {
 		wave.Early = append(wave.Early, r.early.identities(c.Number)...)
 	}
 	return wave
+}
+
+// weightOf is how many plain activities the calls become.
+func weightOf(calls []*call) (weight int) {
+	for _, c := range calls {
+		weight += c.Weight()
+	}
+	return weight
 }
 
 // maxBurden is how many bytes of markers one workflow task may gather before its waves
@@ -184,7 +192,7 @@ func (b *burden) at(length int) int {
 func checkMarker(wave *wire.Wave, marker *wire.Marker) {
 	same := marker.First == wave.First && len(marker.Answers) == len(wave.Calls)
 	for i := 0; same && i < len(wave.Calls); i++ {
-		same = marker.Answers[i].Number == wave.Calls[i].Number && marker.Answers[i].Type == wave.Calls[i].Type
+		same = marker.Answers[i].Number == wave.Calls[i].Number && marker.Answers[i].Type == wave.Calls[i].Name()
 	}
 	if !same {
 		theirs := make([]string, len(marker.Answers))
@@ -193,7 +201,7 @@ func checkMarker(wave *wire.Wave, marker *wire.Marker) {
 		}
 		ours := make([]string, len(wave.Calls))
 		for i := range wave.Calls {
-			ours[i] = wave.Calls[i].Type
+			ours[i] = wave.Calls[i].Name()
 		}
 		//nolint:forbidigo // this is how workflow code fails a workflow task
 		panic(fmt.Sprintf("[Slipstream] non-determinism: history holds the answers to %s, but workflow code now makes %s; "+
@@ -226,7 +234,7 @@ func countTypes(types []string) string {
 func summary(wave *wire.Wave) string {
 	types := make([]string, len(wave.Calls))
 	for i := range wave.Calls {
-		types[i] = wave.Calls[i].Type
+		types[i] = wave.Calls[i].Name()
 	}
 	return clip(countTypes(types))
 }

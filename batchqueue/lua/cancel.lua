@@ -11,12 +11,12 @@
 local run, executor_bell, inbox_prefix, slot, body = unpack(ARGV, 1, 5)
 local replies = {}
 
-local function conclude(run, n, fingerprint, wave)
+local function conclude(run, n, fingerprint, wave, e)
   if body == '' then
     set_state(run, n, 'a')
     add_open(run, -1)
   else
-    finish(run, n, fingerprint, wave, body)
+    finish(run, n, fingerprint, wave, in_step(body, e))
   end
 end
 
@@ -40,16 +40,16 @@ for i = 6, #ARGV, 2 do
       else
         reply = 'c'
         local r = redis.call('XRANGE', stream_key(lane, type), id, id)
-        local wave = r[1] and fields(r[1][2]).w or string.rep('\0', 8)
+        local f = r[1] and fields(r[1][2]) or {}
         redis.call('XDEL', stream_key(lane, type), id)
-        conclude(run, n, fingerprint, wave)
+        conclude(run, n, fingerprint, f.w or string.rep('\0', 8), f.e or '')
       end
     elseif state == 'd' then
       reply = 'c'
       local delayed = redis.call('HGET', DELAYED, task_name(run, n))
-      local wave = delayed and unpack_fields(delayed)[2] or string.rep('\0', 8)
+      local f = delayed and unpack_fields(delayed) or {}
       drop_delayed(run, n)
-      conclude(run, n, fingerprint, wave)
+      conclude(run, n, fingerprint, f[2] or string.rep('\0', 8), f[3] or '')
     end
   end
   replies[#replies + 1] = reply

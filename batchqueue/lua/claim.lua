@@ -16,9 +16,23 @@ if tonumber(redis.call('HGET', COUNTERS, 'outbox') or 0) >= tonumber(ARGV[5]) th
 end
 local entries, bytes, more = {}, 0, false
 
+-- A worker may have many types; what this slot never saw costs nothing.
+load_types()
+local types = {}
+for i = 9, #ARGV do
+  if type_at[ARGV[i]] then types[#types + 1] = ARGV[i] end
+end
+-- Lanes other than the ready streams are seldom there: one look at each for all types.
+local present = { r = true }
+for _, lane in ipairs({ '1', '2', '3', 'f' }) do
+  local streams = {}
+  for i, type in ipairs(types) do streams[i] = stream_key(lane, type) end
+  present[lane] = #types > 0 and redis.call('EXISTS', unpack(streams)) > 0
+end
+
 local function read_group(lane, type, n)
   local stream = stream_key(lane, type)
-  if redis.call('EXISTS', stream) == 0 then return {} end
+  if not present[lane] or redis.call('EXISTS', stream) == 0 then return {} end
   local r = redis.pcall('XREADGROUP', 'GROUP', GROUP, executor, 'COUNT', n, 'STREAMS', stream, '>')
   if r and r.err then
     redis.call('XGROUP', 'CREATE', stream, GROUP, '0')
@@ -45,8 +59,6 @@ local function read(lane, type, n)
   return false
 end
 
-local types = {}
-for i = 9, #ARGV do types[#types + 1] = ARGV[i] end
 local levels = { tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]) }
 for _, type in ipairs(types) do
   if #entries == 0 then read('3', type, math.min(1, levels[3])) end

@@ -20,7 +20,10 @@ local function end_wait(run, n)
   if at > now then return add_wait(run, floor((n - 1) / PER), at) end
   redis.call('XDEL', stream_key(lane, type), id)
   local attempt = tonumber(string.match(f.m or '', '^%d+') or 1)
-  -- the body as Go decodes it: kind in lower case, attempts made, last failure
+  -- the body as Go decodes it: kind in lower case, attempts made, last failure; in a later
+  -- step kind in upper case and the step first
+  local _, step = place_of(f.e)
+  if step > 0 then kind = string.upper(kind) .. string.format('%.0f:', step) end
   finish(run, n, fingerprint, f.w, kind .. string.format('%.0f:', attempt - 1) .. (f.l or ''))
   count('expired', 1)
 end

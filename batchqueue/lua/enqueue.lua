@@ -25,8 +25,7 @@ local at = 14
 local types = {}
 for i = 1, tonumber(ARGV[at]) do
   types[i] = ARGV[at + i]
-  -- a group that was lost is made again here and in claim
-  redis.pcall('XGROUP', 'CREATE', stream_key('r', types[i]), GROUP, '0', 'MKSTREAM')
+  make_stream(stream_key('r', types[i]))
 end
 at = at + 1 + #types
 local deadlines = {}
@@ -157,14 +156,5 @@ if wave ~= '' then
 end
 flush()
 
-if added > 0 then
-  redis.call('PUBLISH', BELL, added)
-  local permits, depth = 0, 0
-  for _, said in ipairs(redis.call('HVALS', PERMITS)) do
-    local n, expiry = string.match(said, '(%d+)|(%d+)')
-    if tonumber(expiry) > now then permits = permits + n end
-  end
-  for _, type in ipairs(types) do depth = depth + redis.call('XLEN', stream_key('r', type)) end
-  if depth > permits then redis.call('PUBLISH', pool_bell, slot) end
-end
+if added > 0 then ring(added, types, pool_bell, slot) end
 return reply

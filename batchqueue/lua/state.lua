@@ -1,5 +1,5 @@
--- state.lua: the run record's table of tasks. Put before every script of a slot; not a
--- transition itself.
+-- state.lua: the run record's table of tasks. What a script uses of it is put before the
+-- script (scripts.go); not a transition itself.
 --
 -- A run record is the hash run:<run>:
 --   t<k>  table chunk: 32 records of 22 bytes for the numbers 32k+1 .. 32k+32
@@ -28,9 +28,14 @@ local WIDTH, PER = 22, 32
 local RETENTION = 120000 -- ms: the least that enqueue.go asks for
 local BLANK = string.rep('\0', WIDTH)
 
+-- A script is one moment.
+local moment
 local function now_ms()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
+  if not moment then
+    local t = redis.call('TIME')
+    moment = t[1] * 1000 + math.floor(t[2] / 1000)
+  end
+  return moment
 end
 
 -- Big-endian unsigned integers; the struct library is not everywhere.
@@ -217,10 +222,19 @@ end
 -- finish records an outcome: the transition to f. The caller has checked the record.
 -- Outcomes of a run are appended together, by flush.
 local boxes = {}
-local EXPIRED = { s = '\4', c = '\5' } -- what due.lua writes, as Go's kinds
-local function finish(run, n, fingerprint, wave, body)
+local EXPIRED = { s = '\4', c = '\5', S = '\4', C = '\5' } -- what due.lua writes, as Go's kinds
+local IN_STEP = 16 -- added to a kind where the number of a step follows it
+
+-- kind_of gives the kind of an outcome, as it stands in records
+local function kind_of(body)
   local kind = string.sub(body, 1, 1)
-  splice(run, n, 'f' .. fingerprint .. (EXPIRED[kind] or kind))
+  local byte = string.byte(kind)
+  if byte > IN_STEP and byte < 2 * IN_STEP then return char(byte - IN_STEP) end
+  return EXPIRED[kind] or kind
+end
+
+local function finish(run, n, fingerprint, wave, body)
+  splice(run, n, 'f' .. fingerprint .. kind_of(body))
   local b = boxes[run]
   if not b then
     b = { outcomes = {}, numbers = {}, bytes = 0 }
@@ -232,6 +246,7 @@ local function finish(run, n, fingerprint, wave, body)
 end
 
 local told = {}
+local windows = {} -- runs whose outcomes a window waits for
 local function fill_boxes()
   local now = now_ms()
   for run, b in pairs(boxes) do
@@ -245,6 +260,7 @@ local function fill_boxes()
     if #tokens == 0 then
       make_deliverable(run, now)
     else
+      windows[run] = true
       redis.call('HSETNX', run_key(run), 'h', string.format('%.0f', now))
       for _, t in ipairs(tokens) do
         if t.inbox ~= '' then told[#told + 1] = { t.inbox, run .. ' ' .. table.concat(b.numbers, ',') } end
@@ -333,11 +349,17 @@ local function is_claimed(lane, type, id)
   return nil
 end
 
-local function add_entry(lane, type, ...)
-  local stream = stream_key(lane, type)
+-- make_stream makes a stream with its group. A group that somebody destroyed is made
+-- again by claim.
+local function make_stream(stream)
   if redis.call('EXISTS', stream) == 0 then
     redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
   end
+end
+
+local function add_entry(lane, type, ...)
+  local stream = stream_key(lane, type)
+  make_stream(stream)
   return redis.call('XADD', stream, '*', ...)
 end
 
@@ -352,13 +374,37 @@ local function uvarint(s, at)
   return v, at
 end
 
+-- place_of gives the index of an entry's options and the number of its step, nil for an
+-- entry that only newer code knows
+local function place_of(e)
+  local version = string.byte(e, 9)
+  if version ~= 1 and version ~= 2 then return nil end
+  local option, at = uvarint(e, 10)
+  if version == 1 then return option, 0 end
+  local _, plan_end = uvarint(e, at)
+  return option, (uvarint(e, plan_end))
+end
+
+-- in_step puts the number of an entry's step into the body of an outcome, as Go writes it
+local function in_step(body, e)
+  local _, step = place_of(e)
+  if not step or step == 0 then return body end
+  local out = char(string.byte(body, 1) + IN_STEP)
+  while step >= 128 do
+    out = out .. char(step % 128 + 128)
+    step = floor(step / 128)
+  end
+  return out .. char(step) .. string.sub(body, 2)
+end
+
 local waits = {}
 local function options_of(run, wave)
   local id = run .. '\0' .. wave
   if not waits[id] then
     local common, all = redis.call('HGET', run_key(run), 'w' .. wave) or '', {}
     local known, at = uvarint(common, 2)
-    for i = 1, string.byte(common, 1) == 1 and known or 0 do
+    local version = string.byte(common, 1)
+    for i = 1, (version == 1 or version == 2) and known or 0 do
       local o = {}
       for j = 1, 8 do o[j], at = uvarint(common, at) end -- six durations, the attempts, final time-outs
       local coefficient, text = uvarint(common, at) -- its length, where it begins
@@ -374,7 +420,8 @@ end
 -- be started, since its entry was added, or c to be closed, since it was first scheduled.
 -- nil: it may wait for ever. m = "attempt:losses:alone:scheduled_ms", '' at first
 local function waits_until(run, wave, e, m, id)
-  local o = string.byte(e, 9) == 1 and options_of(run, wave)[uvarint(e, 10) + 1]
+  local option = place_of(e)
+  local o = option and options_of(run, wave)[option + 1]
   if not o then return nil end
   local added = tonumber(string.match(id, '^%d+'))
   local scheduled = tonumber(string.match(m, '^%d+:%d+:%d+:(%d+)') or added)
@@ -391,6 +438,28 @@ local function requeue(run, n, fingerprint, type, wave, e, m, l, h)
   write(run, n, 'q', fingerprint, lane, type, id)
   local at = waits_until(run, wave, e, m, id)
   if at then add_wait(run, floor((n - 1) / PER), at) end
+end
+
+-- advance puts the next step of a task, whose entry is e, behind all that waits for its
+-- type. Attempts, losses and deadlines begin anew.
+local function advance(run, n, fingerprint, type, wave, e)
+  local id = add_entry('r', type, 'r', run, 'w', wave, 'n', string.format('%.0f', n), 'e', e)
+  write(run, n, 'q', fingerprint, 'r', type, id)
+  local at = waits_until(run, wave, e, '', id)
+  if at then add_wait(run, floor((n - 1) / PER), at) end
+end
+
+-- ring tells executors of added tasks of these types: those at home in the slot, and all
+-- others too where it is more than the home executors have permits for
+local function ring(added, types, pool_bell, slot)
+  redis.call('PUBLISH', BELL, added)
+  local permits, depth, now = 0, 0, now_ms()
+  for _, said in ipairs(redis.call('HVALS', PERMITS)) do
+    local n, expiry = string.match(said, '(%d+)|(%d+)')
+    if tonumber(expiry) > now then permits = permits + n end
+  end
+  for _, type in ipairs(types) do depth = depth + redis.call('XLEN', stream_key('r', type)) end
+  if depth > permits then redis.call('PUBLISH', pool_bell, slot) end
 end
 
 -- drop_delayed takes a task from the delayed and the parked ones

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"strconv"
+	"strings"
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
@@ -35,7 +37,71 @@ type Call struct {
 	// Fingerprint is zero in a first dispatch and known in a repeated one.
 	Fingerprint uint64
 	Options     CallOptions
+	// Then are the steps of a chain after the first, which is the call itself. Calls may
+	// share the slice; it is never changed.
+	Then []Step
+	// Results: the outcome of a completed chain holds one payload per step. Without it,
+	// the last step's.
+	Results bool
 }
+
+// Step is a step of a chain after the first. It runs in the call's pool, with the result
+// of the step before as its argument.
+type Step struct {
+	Type string
+	// ActivityID is that of the options; empty means ActivityID(number, step).
+	ActivityID string
+	Options    CallOptions
+}
+
+// ActivityID is the ID of a call that has none in its options, or of a step of it.
+func ActivityID(number uint64, step int) string {
+	id := strconv.FormatUint(number, 10)
+	if step > 0 {
+		id += "." + strconv.Itoa(step+1)
+	}
+	return id
+}
+
+// Types are the activity types of the call: one, or one per step.
+func (c *Call) Types() []string {
+	types := append(make([]string, 0, 1+len(c.Then)), c.Type)
+	for i := range c.Then {
+		types = append(types, c.Then[i].Type)
+	}
+	return types
+}
+
+// Name is the call's type in markers and messages: the activity type, or those of all
+// steps.
+func (c *Call) Name() string {
+	if len(c.Then) == 0 {
+		return c.Type
+	}
+	return strings.Join(c.Types(), " > ")
+}
+
+// Once reports whether the call, or a step of it, must never start twice.
+func (c *Call) Once() bool {
+	_, once := c.OnceStep()
+	return once
+}
+
+// OnceStep is the first step that must never start twice.
+func (c *Call) OnceStep() (step int, ok bool) {
+	if c.Options.Retry.GetMaximumAttempts() == 1 {
+		return 0, true
+	}
+	for i := range c.Then {
+		if c.Then[i].Options.Retry.GetMaximumAttempts() == 1 {
+			return i + 1, true
+		}
+	}
+	return 0, false
+}
+
+// Weight is how many plain activities the call becomes.
+func (c *Call) Weight() int { return 1 + len(c.Then) }
 
 // CallOptions are the activity options that matter for a routed call.
 type CallOptions struct {
@@ -64,7 +130,8 @@ type Wave struct {
 	// Again is true when the calls were dispatched before: a reconcile did not find them
 	// (protocol C2), or the queue did not take them (StateWaiting).
 	Again bool
-	// Fallback is how many more calls of this run may go plain (protocol D6).
+	// Fallback is how many more activities of this run may go plain (protocol D6). A chain
+	// counts as its steps.
 	Fallback int
 	// NoWindow asks for an immediate return, without waiting for results.
 	NoWindow bool
@@ -109,7 +176,8 @@ const (
 	// KindFailed: Payloads holds one payload, the encoded failure (see EncodeFailure).
 	KindFailed
 	// KindCanceled: the handler acknowledged a cancel, or it never started. Payloads
-	// are the details.
+	// are the details. A chain whose next step was not even scheduled has neither attempt
+	// nor payloads.
 	KindCanceled
 	// The time-outs, as Temporal names them. Payloads: none, or one payload with the
 	// last attempt's failure. Heartbeat carries the last details in Details.
@@ -127,7 +195,10 @@ type RetryState int32
 // Outcome is how one call ended.
 type Outcome struct {
 	Identity
-	Kind    Kind
+	Kind Kind
+	// Step is the step of a chain that this happened in, from 0; it says nothing where the
+	// chain completed.
+	Step    int32
 	Attempt int32
 	Retry   RetryState
 	// Worker is the identity of the executor's worker, for the error's identity field.

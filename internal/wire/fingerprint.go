@@ -23,17 +23,19 @@ func Fingerprint(runID string, c *Call) uint64 {
 	h.text(c.TaskQueue)
 	h.text(c.Pool)
 	h.text(c.ActivityID)
-	o := c.Options
-	for _, d := range []time.Duration{o.ScheduleToClose, o.ScheduleToStart, o.StartToClose, o.Heartbeat} {
-		h.number(uint64(d))
+	h.options(&c.Options)
+	// What follows came with chains; a call that is none has the sum it always had.
+	if len(c.Then) > 0 {
+		h.number(uint64(len(c.Then)))
 	}
-	h.number(uint64(o.Retry.GetInitialInterval().AsDuration()))
-	h.number(uint64(o.Retry.GetMaximumInterval().AsDuration()))
-	h.number(math.Float64bits(o.Retry.GetBackoffCoefficient()))
-	h.number(uint64(o.Retry.GetMaximumAttempts()))
-	h.number(uint64(len(o.Retry.GetNonRetryableErrorTypes())))
-	for _, name := range o.Retry.GetNonRetryableErrorTypes() {
-		h.text(name)
+	for i := range c.Then {
+		s := &c.Then[i]
+		h.text(s.Type)
+		h.text(s.ActivityID)
+		h.options(&s.Options)
+	}
+	if c.Results {
+		h.text("results")
 	}
 	if c.Canonical != nil {
 		h.text(string(c.Canonical))
@@ -47,6 +49,20 @@ func Fingerprint(runID string, c *Call) uint64 {
 		}
 	}
 	return max(1, binary.BigEndian.Uint64(h.Sum(nil)))
+}
+
+func (h fingerprint) options(o *CallOptions) {
+	for _, d := range []time.Duration{o.ScheduleToClose, o.ScheduleToStart, o.StartToClose, o.Heartbeat} {
+		h.number(uint64(d))
+	}
+	h.number(uint64(o.Retry.GetInitialInterval().AsDuration()))
+	h.number(uint64(o.Retry.GetMaximumInterval().AsDuration()))
+	h.number(math.Float64bits(o.Retry.GetBackoffCoefficient()))
+	h.number(uint64(o.Retry.GetMaximumAttempts()))
+	h.number(uint64(len(o.Retry.GetNonRetryableErrorTypes())))
+	for _, name := range o.Retry.GetNonRetryableErrorTypes() {
+		h.text(name)
+	}
 }
 
 // fingerprint hashes fields with their lengths, so that moving a byte from one field to

@@ -38,6 +38,7 @@ var (
 	batchWorker   = column{number: 10}
 	batchPayloads = column{number: 11, usual: 1}
 	batchDetails  = column{number: 12}
+	batchStep     = column{number: 13}
 )
 
 // EncodeOutcome writes one outcome, payloads included. This is what the queue stores.
@@ -79,6 +80,7 @@ func encodeBatch(outcomes []Outcome) (index []byte, payloads []*commonpb.Payload
 		runs, workers                                          table
 		fingerprints                                           []uint64
 		kinds, attempts, retries, run, worker, results, detail []uint64
+		steps                                                  []uint64
 		numbers                                                []byte
 		last                                                   uint64
 	)
@@ -90,6 +92,7 @@ func encodeBatch(outcomes []Outcome) (index []byte, payloads []*commonpb.Payload
 		kinds = append(kinds, uint64(o.Kind))
 		attempts = append(attempts, uint64(uint32(o.Attempt)))
 		retries = append(retries, uint64(uint32(o.Retry)))
+		steps = append(steps, uint64(uint32(o.Step)))
 		run = append(run, runs.add(o.RunID))
 		worker = append(worker, workers.add(o.Worker))
 		results = append(results, uint64(len(o.Payloads)))
@@ -112,6 +115,7 @@ func encodeBatch(outcomes []Outcome) (index []byte, payloads []*commonpb.Payload
 	b = batchWorker.append(b, worker)
 	b = batchPayloads.append(b, results)
 	b = batchDetails.append(b, detail)
+	b = batchStep.append(b, steps)
 	return b, payloads
 }
 
@@ -122,6 +126,7 @@ func decodeBatch(index []byte, payloads []*commonpb.Payload) ([]Outcome, error) 
 		runs, workers                                          []string
 		fingerprints, numbers                                  []uint64
 		kinds, attempts, retries, run, worker, results, detail []uint64
+		steps                                                  []uint64
 		versioned                                              bool
 	)
 	for f, err := range fields(index) {
@@ -153,6 +158,8 @@ func decodeBatch(index []byte, payloads []*commonpb.Payload) ([]Outcome, error) 
 			err = f.varints(&results)
 		case batchDetails.number:
 			err = f.varints(&detail)
+		case batchStep.number:
+			err = f.varints(&steps)
 		}
 		if err != nil {
 			return nil, err
@@ -176,6 +183,7 @@ func decodeBatch(index []byte, payloads []*commonpb.Payload) ([]Outcome, error) 
 		{batchWorker, &worker},
 		{batchPayloads, &results},
 		{batchDetails, &detail},
+		{batchStep, &steps},
 	} {
 		var err error
 		if *c.values, err = c.fill(*c.values, count); err != nil {
@@ -192,11 +200,11 @@ func decodeBatch(index []byte, payloads []*commonpb.Payload) ([]Outcome, error) 
 	var number uint64
 	for i := range outcomes {
 		number += uint64(protowire.DecodeZigZag(numbers[i]))
-		if kinds[i] > math.MaxUint8 || attempts[i] > math.MaxUint32 || retries[i] > math.MaxUint32 {
+		if kinds[i] > math.MaxUint8 || attempts[i] > math.MaxUint32 || retries[i] > math.MaxUint32 || steps[i] > math.MaxInt32 {
 			return nil, fmt.Errorf("outcome %d has a number out of range", i)
 		}
 		o := &outcomes[i]
-		o.Number, o.Fingerprint = number, fingerprints[i]
+		o.Number, o.Fingerprint, o.Step = number, fingerprints[i], int32(steps[i])
 		o.Kind, o.Attempt, o.Retry = Kind(kinds[i]), int32(uint32(attempts[i])), RetryState(uint32(retries[i]))
 		var err error
 		if o.RunID, err = lookup(runs, run[i]); err != nil {

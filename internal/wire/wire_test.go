@@ -3,6 +3,7 @@ package wire_test
 import (
 	"encoding/hex"
 	"encoding/json"
+	"math"
 	"testing"
 	"time"
 
@@ -42,6 +43,7 @@ func outcomes() *rapid.Generator[wire.Outcome] {
 				Fingerprint: rapid.Uint64().Draw(t, "fingerprint"),
 			},
 			Kind:     wire.Kind(rapid.Uint8().Draw(t, "kind")),
+			Step:     rapid.Int32Range(0, math.MaxInt32).Draw(t, "step"),
 			Attempt:  rapid.Int32().Draw(t, "attempt"),
 			Retry:    wire.RetryState(rapid.Int32().Draw(t, "retry")),
 			Worker:   rapid.SampledFrom([]string{"", "worker@1", "worker@2"}).Draw(t, "worker"),
@@ -301,6 +303,12 @@ func TestFingerprint(t *testing.T) {
 		"attempts":         func(c *wire.Call) { c.Options.Retry.MaximumAttempts = 1 },
 		"non-retryable":    func(c *wire.Call) { c.Options.Retry.NonRetryableErrorTypes = []string{"ab"} },
 		"no non-retryable": func(c *wire.Call) { c.Options.Retry.NonRetryableErrorTypes = nil },
+		"a step":           func(c *wire.Call) { c.Then = []wire.Step{{Type: "Echo"}} },
+		"another step":     func(c *wire.Call) { c.Then = []wire.Step{{Type: "Other"}} },
+		"two steps":        func(c *wire.Call) { c.Then = []wire.Step{{Type: "Echo"}, {Type: "Echo"}} },
+		"a step's ID":      func(c *wire.Call) { c.Then = []wire.Step{{Type: "Echo", ActivityID: "x"}} },
+		"a step's options": func(c *wire.Call) { c.Then = []wire.Step{{Type: "Echo", Options: wire.CallOptions{Heartbeat: 1}}} },
+		"results":          func(c *wire.Call) { c.Results = true },
 	} {
 		c := call()
 		change(c)

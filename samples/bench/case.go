@@ -44,6 +44,7 @@ type variant struct {
 // Variants that several cases have.
 const (
 	slipstream = "slipstream"
+	chained    = "chain"
 	plain      = "plain"
 	empty      = "empty workflow"
 	rawRedis   = "raw redis"

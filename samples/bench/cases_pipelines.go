@@ -18,26 +18,32 @@ func pipelines20k() *benchCase {
 		},
 		variants: []variant{
 			{slipstream, func(ctx context.Context, l *lab, s size) (*sample, error) {
-				return l.runLoad(ctx, s.rig(true), pipelinesLoad(s, s.Steps))
+				return l.runLoad(ctx, s.rig(true), pipelinesLoad(Pipelines, s, s.Steps))
+			}},
+			{chained, func(ctx context.Context, l *lab, s size) (*sample, error) {
+				return l.runLoad(ctx, s.rig(true), pipelinesLoad(Chains, s, s.Steps))
 			}},
 			{plain, func(ctx context.Context, l *lab, s size) (*sample, error) {
-				return l.runLoad(ctx, s.rig(false), pipelinesLoad(s, s.PlainSteps))
+				return l.runLoad(ctx, s.rig(false), pipelinesLoad(Pipelines, s, s.PlainSteps))
 			}},
 		},
 		targets: []target{
 			{figure: wallTime, variant: slipstream, bound: atMost, limit: 5},
 			{figure: rate, variant: slipstream, against: plain, bound: atLeast, limit: 100},
 			{figure: redisPerTask, variant: slipstream},
+			{figure: rate, variant: chained, against: slipstream},
+			{figure: redisPerTask, variant: chained},
+			{figure: eventsPerTask, variant: chained, against: slipstream},
 		},
 	}
 }
 
 // pipelinesLoad spreads the pipelines that make up so many steps evenly over the workflows of the size.
-func pipelinesLoad(s size, steps int) load {
+func pipelinesLoad(workflow any, s size, steps int) load {
 	each := steps / stepsPerPipeline / s.Workflows
 	width := each * stepsPerPipeline
 	return load{steps: width * s.Workflows, runs: s.Workflows, call: func(run int) workflowCall {
-		return workflowCall{Pipelines, []any{run * width, each}, width}
+		return workflowCall{workflow, []any{run * width, each}, width}
 	}}
 }
 
@@ -54,14 +60,17 @@ func pipelineWorkflows() *benchCase {
 		},
 		latencyOf: "a workflow",
 		variants: []variant{
-			workflowVariant(empty, false, 0),
-			workflowVariant(slipstream, true, stepsPerPipeline),
-			workflowVariant(plain, false, stepsPerPipeline),
+			workflowVariant(empty, Empty, false, 0),
+			workflowVariant(slipstream, Pipeline, true, stepsPerPipeline),
+			workflowVariant(chained, Chain, true, stepsPerPipeline),
+			workflowVariant(plain, Pipeline, false, stepsPerPipeline),
 		},
 		targets: []target{
 			{figure: rate, variant: slipstream, against: empty, bound: atLeast, limit: 0.85},
 			{figure: rate, variant: slipstream, against: plain, bound: atLeast, limit: 2},
 			{figure: redisPerRun, variant: slipstream},
+			{figure: rate, variant: chained, against: slipstream},
+			{figure: redisPerRun, variant: chained},
 		},
 	}
 }
@@ -80,16 +89,18 @@ func oneAtATime() *benchCase {
 		},
 		latencyOf: "a workflow",
 		variants: []variant{
-			workflowVariant(empty, false, 0),
-			workflowVariant(slipstream, true, stepsPerPipeline),
-			workflowVariant(plain, false, stepsPerPipeline),
-			workflowVariant(oneStep, true, 1),
-			workflowVariant(plainOneStep, false, 1),
+			workflowVariant(empty, Empty, false, 0),
+			workflowVariant(slipstream, Pipeline, true, stepsPerPipeline),
+			workflowVariant(chained, Chain, true, stepsPerPipeline),
+			workflowVariant(plain, Pipeline, false, stepsPerPipeline),
+			workflowVariant(oneStep, Pipeline, true, 1),
+			workflowVariant(plainOneStep, Pipeline, false, 1),
 		},
 		targets: []target{
 			{figure: p50, variant: slipstream, against: empty, bound: atMost, limit: 1.5},
 			{figure: p50, variant: slipstream, against: plain, bound: atMost, limit: 0.4},
 			{figure: p99, variant: slipstream, against: plain},
+			{figure: p50, variant: chained, against: slipstream},
 			{figure: p50, variant: oneStep, against: empty},
 			{figure: p50, variant: oneStep, against: plainOneStep},
 			{figure: p99, variant: oneStep, against: plainOneStep},
@@ -98,15 +109,15 @@ func oneAtATime() *benchCase {
 }
 
 // workflowVariant runs workflows of so many steps, one after the other, and counts and times the workflows.
-func workflowVariant(name string, routed bool, steps int) variant {
+func workflowVariant(name string, workflow any, routed bool, steps int) variant {
 	return variant{name, func(ctx context.Context, l *lab, s size) (*sample, error) {
 		return l.runLoad(ctx, s.rig(routed), load{
 			steps: steps * s.Workflows, runs: s.Workflows, open: s.Open, perWorkflow: true,
 			call: func(run int) workflowCall {
 				if steps == 0 {
-					return workflowCall{workflow: Empty}
+					return workflowCall{workflow: workflow}
 				}
-				return workflowCall{Pipeline, []any{run * steps, steps}, steps}
+				return workflowCall{workflow, []any{run * steps, steps}, steps}
 			},
 		})
 	}}

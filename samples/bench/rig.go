@@ -77,7 +77,7 @@ func (r *rig) startWorker(l *lab, o worker.Options) error {
 	o.WorkerStopTimeout = 5 * time.Second
 	w := worker.New(c, r.taskQueue, o)
 	if !o.DisableWorkflowWorker {
-		for _, f := range []any{FanOut, HoldOut, Texts, Pipelines, Pipeline, Empty} {
+		for _, f := range []any{FanOut, HoldOut, Texts, Pipelines, Pipeline, Chains, Chain, Empty} {
 			w.RegisterWorkflow(f)
 		}
 	}
@@ -97,7 +97,7 @@ func (l *lab) pluginOptions(concurrency int) plugin.Options {
 	return plugin.Options{
 		RedisURL:    l.stack.RedisURL(),
 		KeyPrefix:   l.prefix,
-		Marks:       []plugin.Mark{{Activity: steps.Step}, {Activity: steps.Text}, {Activity: steps.Hold}},
+		Marks:       []plugin.Mark{{Activity: steps.Step}, {Activity: steps.Next}, {Activity: steps.Text}, {Activity: steps.Hold}},
 		Concurrency: concurrency,
 	}
 }

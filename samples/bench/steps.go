@@ -34,6 +34,12 @@ func (s *Steps) Step(ctx context.Context, i int, takes time.Duration) (int, erro
 	return i + 1, wait(ctx, takes)
 }
 
+// Next returns the number after i at once: a step that others can follow in a chain.
+func (s *Steps) Next(ctx context.Context, i int) (int, error) {
+	defer s.start(ctx, i)()
+	return i + 1, nil
+}
+
 // Text returns i, written out to so many letters.
 func (s *Steps) Text(ctx context.Context, i, letters int) (string, error) {
 	defer s.start(ctx, i)()

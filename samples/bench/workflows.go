@@ -2,13 +2,17 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
+
+	slipflow "github.com/slipstream-go/slipstream/workflow"
 )
 
-// The workflows of all cases. They know nothing of Slipstream: every variant runs them as they stand. Each checks every
+// The workflows of all cases. But for those of chains they know nothing of Slipstream: every variant runs them as they
+// stand. Each checks every
 // result where it arrives, fails if one is wrong, and returns how many were right.
 
 // stepOptions give an attempt that was lost on the way to its worker another chance before the repetition's time is over:
@@ -96,6 +100,32 @@ func pipeline(ctx workflow.Context, first, n int) error {
 		}
 	}
 	return nil
+}
+
+// Chains is Pipelines with each pipeline as a chain.
+func Chains(ctx workflow.Context, first, n int) (int, error) {
+	ctx = workflow.WithActivityOptions(ctx, stepOptions)
+	results := make([]workflow.Future, n)
+	for k := range results {
+		results[k] = chain(ctx, first+k*stepsPerPipeline, stepsPerPipeline)
+	}
+	for k, result := range results {
+		if err := expect(ctx, result, first+(k+1)*stepsPerPipeline); err != nil {
+			return 0, err
+		}
+	}
+	return n * stepsPerPipeline, nil
+}
+
+// Chain is Pipeline as a chain.
+func Chain(ctx workflow.Context, first, steps int) (int, error) {
+	ctx = workflow.WithActivityOptions(ctx, stepOptions)
+	return steps, expect(ctx, chain(ctx, first, steps), first+steps)
+}
+
+func chain(ctx workflow.Context, first, n int) workflow.Future {
+	var steps *Steps
+	return slipflow.Chain(ctx, first, slices.Repeat([]slipflow.Step{{Activity: steps.Next}}, n)...)
 }
 
 // Empty does nothing: what is left is the cost of a workflow.

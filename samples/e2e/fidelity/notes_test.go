@@ -173,8 +173,9 @@ func showValues(has bool, get func(...any) error) string {
 	return "too many"
 }
 
-// numbered is an activity ID that nobody gave: it counts something else in each mode.
-var numbered = regexp.MustCompile(`^\d+$`)
+// numbered is an activity ID that nobody gave: it counts something else in each mode, and a step of a chain has its
+// own number behind it.
+var numbered = regexp.MustCompile(`^\d+(\.\d+)?$`)
 
 func activityID(id string) string {
 	if numbered.MatchString(id) {

@@ -53,6 +53,7 @@ var groups = []struct {
 	{"messages", messageScenarios},
 	{"runs", runScenarios},
 	{"wide", wideScenarios},
+	{"chains", chainScenarios},
 }
 
 func TestFidelity(t *testing.T) {
