@@ -79,6 +79,9 @@ func (r *Runtime) levels(ctx context.Context, o metric.Observer) {
 		}
 	}
 	for _, pool := range slices.Sorted(maps.Keys(led)) {
+		if len(led[pool]) == 0 {
+			continue
+		}
 		s, err := r.queue.StatsOf(ctx, pool, led[pool])
 		if err != nil {
 			continue // Redis is away, which other metrics say

@@ -3,6 +3,7 @@ package activity
 import (
 	"context"
 	"iter"
+	"slices"
 
 	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/trace"
@@ -102,7 +103,7 @@ func withTrace(message, encoded []byte) []byte {
 		return message
 	}
 	// Never in place: the message may be a part of something else.
-	return appendBytes(message[:len(message):len(message)], fieldTrace, encoded)
+	return appendBytes(slices.Clip(message), fieldTrace, encoded)
 }
 
 // spanOf returns the span context that follows an encoded message; it is not valid where

@@ -62,10 +62,10 @@ func (t *tracing) start(ctx context.Context, operation, pool string, kind trace.
 	if len(links) > 0 {
 		options = append(options, trace.WithLinks(links...))
 	}
-	ctx, s := t.tracer.Start(ctx, operation+" "+pool, options...)
+	ctx, s := t.tracer.Start(ctx, operation+" "+pool, options...) //nolint:spancheck // the caller ends it
 	sc := s.SpanContext()
 	// A tracer that makes no spans hands out the one above.
-	return span{Span: s, ctx: ctx, real: sc.IsValid() && sc.SpanID() != above.SpanID()}
+	return span{Span: s, ctx: ctx, real: sc.IsValid() && sc.SpanID() != above.SpanID()} //nolint:spancheck // the caller ends it
 }
 
 // encoded is what the task carries; nil if there is no such span.
