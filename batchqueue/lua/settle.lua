@@ -24,20 +24,17 @@ local cancels, heartbeats = redis.call('EXISTS', CANCELS) == 1, redis.call('EXIS
 
 -- The record keeps the entry that a delivery settled itself, until the task is queued
 -- again: so its own words come back to it, and what the Reclaimer did meanwhile is a loss.
--- A task that went on has another entry: it is this delivery's doing if that is of a later
--- step, or of none any more.
-local function echo(action, run, n, fingerprint, id, next)
-  local state, known, lane, type, settled = record(run, n)
-  if action == 'N' and known == fingerprint and settled ~= id then
-    if state == 'f' or state == 't' or state == 'a' then return 's' end
-    local r = (state == 'q' or state == 'x') and redis.call('XRANGE', stream_key(lane, type), settled, settled)
-    if r and r[1] then
-      local _, step = place_of(next)
-      local _, reached = place_of(fields(r[1][2]).e)
-      return reached >= step and 's' or 'l'
-    end
+-- The entry of a next step says whose words put it there. Entries of two streams may have
+-- the same id.
+local function echo(action, run, n, fingerprint, lane, type, id)
+  local state, known, its_lane, its_type, settled = record(run, n)
+  if known ~= fingerprint then return 'l' end
+  if state == 'q' or state == 'x' then
+    if action ~= 'N' then return 'l' end
+    local r = redis.call('XRANGE', stream_key(its_lane, its_type), settled, settled)
+    return r[1] and fields(r[1][2]).p == claim_name(lane, id, type) and 's' or 'l'
   end
-  if known ~= fingerprint or settled ~= id then return 'l' end
+  if settled ~= id or its_type ~= type then return 'l' end
   if state == 'd' then return 's' end
   if state ~= 'f' and state ~= 't' and state ~= 'a' then return 'l' end
   return (action == 'R' or action == 'B' or action == 'N') and 'c' or 's'
@@ -61,7 +58,7 @@ for i = 5, #ARGV, 14 do
   if guarded then
     reply = 'g'
   elseif redis.call('XACK', stream, GROUP, id) == 0 then
-    reply = echo(action, run, n, fingerprint, id, l)
+    reply = echo(action, run, n, fingerprint, lane, type, id)
   else
     redis.call('XDEL', stream, id)
     local claim = claim_name(lane, id, type)
@@ -99,7 +96,7 @@ for i = 5, #ARGV, 14 do
         add_due(now + tonumber(delay), 'd' .. name)
         count('retried', 1)
       elseif action == 'N' then
-        advance(run, n, fingerprint, type, wave, e)
+        advance(run, n, fingerprint, type, wave, e, claim)
         advanced, types[#types + 1] = advanced + 1, not types[type] and type or nil
         types[type] = true
       else

@@ -441,9 +441,10 @@ local function requeue(run, n, fingerprint, type, wave, e, m, l, h)
 end
 
 -- advance puts the next step of a task, whose entry is e, behind all that waits for its
--- type. Attempts, losses and deadlines begin anew.
-local function advance(run, n, fingerprint, type, wave, e)
-  local id = add_entry('r', type, 'r', run, 'w', wave, 'n', string.format('%.0f', n), 'e', e)
+-- type. Attempts, losses and deadlines begin anew. by: the claim that completed the step
+-- before, by which its executor is known again
+local function advance(run, n, fingerprint, type, wave, e, by)
+  local id = add_entry('r', type, 'r', run, 'w', wave, 'n', string.format('%.0f', n), 'e', e, 'p', by)
   write(run, n, 'q', fingerprint, 'r', type, id)
   local at = waits_until(run, wave, e, '', id)
   if at then add_wait(run, floor((n - 1) / PER), at) end
