@@ -42,6 +42,7 @@ type batch struct {
 	pool      string   // full name
 	types     []string // each once
 	wave      *batchqueue.Wave
+	spans     []*enqueueSpan
 }
 
 func invalid(format string, args ...any) error {
@@ -72,7 +73,7 @@ func (r *Runtime) newBatch(ctx context.Context, o *BatchOptions, tasks []Task) (
 		Slot:      unknownSlot,
 	}
 	for i := range tasks {
-		if b.wave.Tasks[i], err = r.draftTask(ctx, d, a, i, &tasks[i]); err != nil {
+		if b.wave.Tasks[i], err = r.draftTask(ctx, d, b, a, i, &tasks[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -177,7 +178,7 @@ func (r *Runtime) typesOf(o *BatchOptions, tasks []Task) (names []string, pool s
 }
 
 // draftTask encodes a task. The header of the first is that of all which have an equal one.
-func (r *Runtime) draftTask(ctx context.Context, d *drafts, a *address, i int, t *Task) (batchqueue.Task, error) {
+func (r *Runtime) draftTask(ctx context.Context, d *drafts, b *batch, a *address, i int, t *Task) (batchqueue.Task, error) {
 	fail := func(err error) (batchqueue.Task, error) { return batchqueue.Task{}, invalid("Tasks[%d]: %w", i, err) }
 	o := wire.CallOptions{
 		ScheduleToClose: t.ScheduleToCloseTimeout,
@@ -209,13 +210,22 @@ func (r *Runtime) draftTask(ctx context.Context, d *drafts, a *address, i int, t
 	if envelope.Input, err = payloadsBytes(request.GetInput()); err != nil {
 		return fail(err)
 	}
-	if i == 0 {
+	var span *enqueueSpan
+	switch {
+	case i == 0:
 		a.Header = request.GetHeader()
-	} else if !proto.Equal(request.GetHeader(), a.Header) {
+		span = b.startSpan(ctx, r.tracing, a, a.Header)
+		a.Trace = span.encoded()
+	case proto.Equal(request.GetHeader(), a.Header):
+		span = b.spans[0]
+	default:
 		if envelope.Header, err = encodeHeader(request.GetHeader()); err != nil {
 			return fail(err)
 		}
+		span = b.startSpan(ctx, r.tracing, a, request.GetHeader())
+		envelope.Trace = span.encoded()
 	}
+	span.tasks = append(span.tasks, i)
 	return batchqueue.Task{
 		Number: uint64(i) + 1,
 		// The ID says what is asked: the same ID never supersedes.

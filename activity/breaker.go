@@ -37,6 +37,13 @@ func (b *breaker) allow() bool {
 	return true
 }
 
+// isOpen tells whether dispatches go past Redis now.
+func (b *breaker) isOpen() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.wait != 0
+}
+
 func (b *breaker) report(ok bool) {
 	b.mu.Lock()
 	wasOpen := b.wait != 0

@@ -13,11 +13,7 @@ import (
 // newBudget makes one budget of the limits that the user set for the worker: for its
 // executors, and for marked activities that the SDK runs (protocol Q10). The SDK's own
 // limits go on for all that it polls, so those obey both.
-func (w *Worker) newBudget() (*batchqueue.Budget, error) {
-	concurrency, err := w.concurrency()
-	if err != nil {
-		return nil, err
-	}
+func (w *Worker) newBudget(concurrency int) (*batchqueue.Budget, error) {
 	return batchqueue.NewBudget(batchqueue.BudgetOptions{
 		Concurrency:   concurrency,
 		RatePerSecond: limitOf(w.options.WorkerActivitiesPerSecond),

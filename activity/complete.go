@@ -24,11 +24,8 @@ const completionOverhead = 200
 func base64Bytes(n int) int { return (n + 2) / 3 * 4 }
 
 // complete sends outcomes of a batch that was enqueued without a workflow to whom its
-// OnComplete names. If that is nobody they are done with.
+// OnComplete names.
 func (w *Worker) complete(ctx context.Context, h *host, b *batchqueue.Batch, a *address) error {
-	if a.Receiver == "" {
-		return nil
-	}
 	send := w.signal
 	if a.Start != nil {
 		send = w.signalWithStart
@@ -37,8 +34,7 @@ func (w *Worker) complete(ctx context.Context, h *host, b *batchqueue.Batch, a *
 	defer cancel()
 	err := send(ctx, h, b, a)
 	if err == nil {
-		w.rt.count("slipstream_signals", 1)
-		w.rt.count("slipstream_outcomes_delivered", len(b.Outcomes))
+		w.rt.metrics.signalled(b)
 		return nil
 	}
 	err = fmt.Errorf("signal workflow %q for batch %q: %w", a.Receiver, a.Batch, err)

@@ -22,17 +22,31 @@ const signalTimeout = 10 * time.Second
 //
 // The signal is sent past the client's interceptors and converter: the payloads are
 // encoded already, and a repeated one must be equal to the byte, request ID included.
-func (w *Worker) deliver(ctx context.Context, h *host, b *batchqueue.Batch) error {
+func (w *Worker) deliver(ctx context.Context, h *host, b *batchqueue.Batch) (err error) {
 	a, err := decodeAddress(b.Common)
 	if err != nil {
 		return fmt.Errorf("deliver to run %q: %w", b.Run, err)
 	}
-	if a.Batch != "" {
-		return w.complete(ctx, h, b, a)
+	if a.Batch != "" && a.Receiver == "" {
+		return nil // nobody is told
 	}
+	way := waySignal
 	if a.TaskToken != nil {
+		way = wayToken
+	}
+	span := w.rt.tracing.deliver(b.Pool, way, time.Now(), a.Trace, b.Outcomes, a.attributes()...)
+	defer func() { span.finish(err) }()
+	switch {
+	case a.Batch != "":
+		return w.complete(ctx, h, b, a)
+	case a.TaskToken != nil:
 		return w.respond(ctx, h, a, b)
 	}
+	return w.signalRun(ctx, h, b, a)
+}
+
+// signalRun sends outcomes of a workflow run.
+func (w *Worker) signalRun(ctx context.Context, h *host, b *batchqueue.Batch, a *address) error {
 	execution := &commonpb.WorkflowExecution{WorkflowId: a.WorkflowID, RunId: a.RunID}
 	if b.Redirect != nil {
 		to, err := decodeAddress(b.Redirect)
@@ -47,7 +61,7 @@ func (w *Worker) deliver(ctx context.Context, h *host, b *batchqueue.Batch) erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, signalTimeout)
 	defer cancel()
-	_, err = h.client.WorkflowService().SignalWorkflowExecution(ctx, &workflowservice.SignalWorkflowExecutionRequest{
+	_, err := h.client.WorkflowService().SignalWorkflowExecution(ctx, &workflowservice.SignalWorkflowExecutionRequest{
 		Namespace:         a.Namespace,
 		WorkflowExecution: execution,
 		SignalName:        wire.SignalName,
@@ -58,8 +72,7 @@ func (w *Worker) deliver(ctx context.Context, h *host, b *batchqueue.Batch) erro
 		Header: a.Header,
 	})
 	if err == nil {
-		w.rt.count("slipstream_signals", 1)
-		w.rt.count("slipstream_outcomes_delivered", len(outcomes))
+		w.rt.metrics.signalled(b)
 		return nil
 	}
 	return fmt.Errorf("signal run %q of workflow %q: %w", execution.GetRunId(), execution.GetWorkflowId(), deliveryError(err))

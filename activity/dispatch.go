@@ -2,7 +2,6 @@ package activity
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,6 +38,7 @@ type dispatch struct {
 	// unsent are the calls that are not in the queue, or perhaps not, and may go plain.
 	unsent []unsent
 	taken  int // bytes of outcomes in the marker
+	spans  []*enqueueSpan
 	// then are the steps of the last chain, thenQueued the same as the queue takes them.
 	then       []wire.Step
 	thenQueued []batchqueue.Step
@@ -59,13 +59,15 @@ func (r *Runtime) Dispatch(ctx context.Context, wave *wire.Wave) ([]byte, error)
 		First:   wave.First,
 		Answers: make([]wire.Answer, len(wave.Calls)),
 	}}
-	if err := d.group(d.prepare()); err != nil {
+	defer d.endSpans()
+	if err := d.group(ctx, d.prepare()); err != nil {
 		return nil, err
 	}
 	window := d.openWindow()
 	for _, g := range d.groups {
 		d.send(ctx, g)
 	}
+	d.endSpans()
 	if err := d.await(ctx, window); err != nil {
 		return nil, err
 	}
@@ -146,7 +148,7 @@ func (d *dispatch) handled(ctx context.Context, g *group) bool {
 		return false
 	}
 	if draining {
-		d.r.count("slipstream_calls_drained", d.leave(g, nil))
+		add(d.r.metrics.drained, d.leave(g, nil), d.r.metrics.with(labels{pool: g.pool}))
 		return true
 	}
 	known, err := d.r.announced.handled(ctx, g.pool, types, hurry)
@@ -158,7 +160,7 @@ func (d *dispatch) handled(ctx context.Context, g *group) bool {
 		return slices.ContainsFunc(d.wave.Calls[i].Types(), func(name string) bool { return !known[name] })
 	}
 	if slices.ContainsFunc(g.calls, absent) {
-		d.r.count("slipstream_calls_not_handled", d.leave(g, absent))
+		add(d.r.metrics.notHandled, d.leave(g, absent), d.r.metrics.with(labels{pool: g.pool}))
 	}
 	return true
 }
@@ -194,10 +196,12 @@ func (d *dispatch) enqueue(ctx context.Context, g *group) bool {
 			wave.Tasks, calls = append(wave.Tasks, g.queued.Tasks[k]), append(calls, i)
 		}
 	}
-	enqueued, err := d.r.queue.Enqueue(ctx, g.pool, &wave)
+	enqueued, err := d.r.put(ctx, g.pool, &wave)
 	if err != nil {
 		// The queue cannot carry such a wave at all; plain activities can.
-		d.r.log.Warn("[Slipstream] the queue does not take a wave; its calls run as ordinary activities", "Pool", g.pool, "Error", err)
+		if n, say := d.r.refusals.Failed(time.Now()); say {
+			d.r.log.Warn("[Slipstream] the queue does not take a wave; its calls run as ordinary activities", "Pool", g.pool, "Waves", n, "Error", err)
+		}
 		for _, i := range calls {
 			d.unsent = append(d.unsent, unsent{call: i})
 		}
@@ -226,9 +230,6 @@ func (d *dispatch) note(g *group, i int, answer *batchqueue.Answer) bool {
 	case batchqueue.AnswerDone:
 		d.done(i, answer.Outcome)
 	default:
-		if errors.Is(answer.Err, batchqueue.ErrFull) {
-			d.r.count("slipstream_redis_full", 1)
-		}
 		a.State = wire.StateUnsure
 		return false
 	}
@@ -266,7 +267,6 @@ func (d *dispatch) done(i int, o *batchqueue.Outcome) {
 // cancelled there, unless it must not run twice: then it stays open, and an ask decides.
 func (d *dispatch) fallBack() {
 	budget := d.wave.Fallback
-	plain := 0
 	for _, u := range d.unsent {
 		a := &d.marker.Answers[u.call]
 		c := &d.wave.Calls[u.call]
@@ -278,7 +278,6 @@ func (d *dispatch) fallBack() {
 			a.State = wire.StateWaiting
 		default:
 			budget -= c.Weight()
-			plain++
 			a.State = wire.StatePlain
 			if u.group != nil {
 				d.r.strays.add(stray{u.group.pool, u.group.queued.Slot, d.marker.RunID,
@@ -286,28 +285,23 @@ func (d *dispatch) fallBack() {
 			}
 		}
 	}
-	d.r.count("slipstream_calls_plain", plain)
 }
 
 // finish writes the marker's summary, one line for people who read the history.
 func (d *dispatch) finish() {
-	names := map[wire.State]string{
-		wire.StateQueued: "queued", wire.StateDone: "done", wire.StateEarly: "early", wire.StateRefused: "refused",
-		wire.StatePlain: "plain", wire.StateUnsure: "unsure", wire.StateWaiting: "waiting",
-	}
 	counts := map[wire.State]int{}
 	for i := range d.marker.Answers {
 		counts[d.marker.Answers[i].State]++
 	}
+	d.r.metrics.answered(counts)
 	var parts []string
 	for s := wire.StateUnknown; s <= wire.StateWaiting; s++ {
 		if counts[s] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", counts[s], names[s]))
+			parts = append(parts, fmt.Sprintf("%d %s", counts[s], answerNames[s]))
 		}
 	}
 	if n := len(d.marker.Taken); n > 0 {
 		parts = append(parts, fmt.Sprintf("%d of earlier waves", n))
 	}
 	d.marker.Summary = strings.Join(parts, ", ")
-	d.r.count("slipstream_calls_dispatched", len(d.marker.Answers))
 }

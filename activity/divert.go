@@ -82,7 +82,7 @@ func (w *Worker) divert(ctx context.Context, t *activityTask) (bool, error) {
 	if free == 0 {
 		return false, nil
 	}
-	d, err := w.newDiversion(pool, t)
+	d, err := w.newDiversion(ctx, pool, t)
 	if err != nil {
 		w.logger.Warn("[Slipstream] an activity task cannot go through the queue; it runs in place", "ActivityType", t.GetActivityType().GetName(), "Error", err)
 		return false, nil
@@ -99,7 +99,8 @@ func (w *Worker) divert(ctx context.Context, t *activityTask) (bool, error) {
 		w.unclaimed.remove(d.wave.Run)
 		return false, err
 	}
-	w.rt.count("slipstream_activity_tasks_diverted", 1)
+	d.endSpan()
+	add(w.rt.metrics.tasksDiverted, 1, w.rt.metrics.with(labels{pool: pool}))
 	w.vigils.keep(d)
 	return true, nil
 }
@@ -171,20 +172,24 @@ type diversion struct {
 	pool string
 	wave *batchqueue.Wave
 	once bool // the activity may start only once
+	span *enqueueSpan
 }
 
-func (w *Worker) newDiversion(pool string, t *activityTask) (*diversion, error) {
+func (w *Worker) newDiversion(ctx context.Context, pool string, t *activityTask) (*diversion, error) {
 	d := &diversion{w: w, task: t, pool: pool, once: t.GetRetryPolicy().GetMaximumAttempts() == 1}
 	id, err := identityOf(t)
 	if err != nil {
 		return nil, err
 	}
 	run := t.GetWorkflowExecution()
-	common, err := encodeAddress(&address{
+	a := &address{
 		Namespace: t.GetWorkflowNamespace(), WorkflowID: run.GetWorkflowId(), RunID: run.GetRunId(),
 		WorkflowType: t.GetWorkflowType().GetName(), TaskQueue: w.taskQueue, TaskToken: t.GetTaskToken(),
 		Heartbeats: t.GetHeartbeatTimeout().AsDuration() > 0, LossFinal: isFinal(lossOf(t), t.GetRetryPolicy().GetNonRetryableErrorTypes()),
-	})
+	}
+	d.span = w.rt.tracing.enqueue(ctx, pool, a, t.GetHeader())
+	a.Trace = d.span.encoded()
+	common, err := encodeAddress(a)
 	if err != nil {
 		return nil, err
 	}
@@ -292,15 +297,12 @@ func (d *diversion) identity() batchqueue.Identity {
 func (d *diversion) try(ctx context.Context) batchqueue.Answer {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
-	enqueued, err := d.w.rt.queue.Enqueue(ctx, d.pool, d.wave)
+	enqueued, err := d.w.rt.put(ctx, d.pool, d.wave)
 	if err != nil {
 		d.w.logger.Warn("[Slipstream] the queue does not take an activity task; it runs in place", "Pool", d.pool, "Error", err)
 		return batchqueue.Answer{}
 	}
 	d.wave.Slot = enqueued.Slot
-	if answer := enqueued.Answers[0]; errors.Is(answer.Err, batchqueue.ErrFull) {
-		d.w.rt.count("slipstream_redis_full", 1)
-	}
 	return enqueued.Answers[0]
 }
 

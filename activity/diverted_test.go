@@ -181,7 +181,7 @@ func TestALostAttemptIsReported(t *testing.T) {
 			task := taskOf(t, "noContext", "x")
 			task.HeartbeatTimeout = durationpb.New(c.heartbeat)
 			task.RetryPolicy.NonRetryableErrorTypes = c.fatal
-			d, err := w.newDiversion("queue", task)
+			d, err := w.newDiversion(t.Context(), "queue", task)
 			require.NoError(t, err)
 			require.True(t, d.wave.Tasks[0].Options.Retry.FinalStartToClose, "the queue does not try it again")
 			require.NoError(t, w.deliver(t.Context(), w.host, &batchqueue.Batch{Run: d.wave.Run, Common: d.wave.Common,
@@ -232,7 +232,7 @@ func TestAnswersAreRepeatedUntilTemporalHasThemOrDoesNotWantThem(t *testing.T) {
 func TestAnUnreadableOutcomeIsDropped(t *testing.T) {
 	s := newDivertingSite(t, client.Options{})
 	w := s.start(t, worker.Options{}, noContext)
-	d, err := w.newDiversion("queue", taskOf(t, "noContext", "x"))
+	d, err := w.newDiversion(t.Context(), "queue", taskOf(t, "noContext", "x"))
 	require.NoError(t, err)
 	err = w.deliver(t.Context(), w.host, &batchqueue.Batch{Run: d.wave.Run, Common: d.wave.Common, Outcomes: []batchqueue.Outcome{
 		{Number: 1, Kind: batchqueue.KindCompleted, Payload: []byte("junk")},
@@ -252,7 +252,7 @@ func TestDivertedRunsLeaveRedisSoon(t *testing.T) {
 		w := s.start(t, worker.Options{}, noContext)
 		task := taskOf(t, "noContext", "x")
 		task.RetryPolicy.MaximumAttempts = attempts
-		d, err := w.newDiversion("queue", task)
+		d, err := w.newDiversion(t.Context(), "queue", task)
 		require.NoError(t, err)
 		s.frontend.tasks <- task
 		completed(t, s.frontend.answer(t))

@@ -25,7 +25,6 @@ func (r *Runtime) enqueue(ctx context.Context, b *batch) (Handle, error) {
 	h := Handle{ID: b.id, pool: b.pool, slot: slot}
 	switch {
 	case err == nil:
-		r.count("slipstream_tasks_enqueued", len(b.wave.Tasks))
 		return h, nil
 	case errors.Is(err, ErrUnsure):
 		return h, fail(err)
@@ -63,7 +62,7 @@ const tasksPerTimeout = 10_000
 func (r *Runtime) enqueueOnce(ctx context.Context, pool string, wave *batchqueue.Wave) (batchqueue.Enqueued, error) {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout*time.Duration(1+len(wave.Tasks)/tasksPerTimeout))
 	defer cancel()
-	return r.queue.Enqueue(ctx, pool, wave)
+	return r.put(ctx, pool, wave)
 }
 
 func unsureTasks(wave *batchqueue.Wave, out *batchqueue.Enqueued) []batchqueue.Task {

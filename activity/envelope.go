@@ -77,6 +77,8 @@ type call struct {
 	// handed it out, an encoded PollActivityTaskQueueResponse. The other fields are empty
 	// then.
 	Task []byte
+	// Trace is the task's own trace context; nil where the wave's is.
+	Trace []byte
 }
 
 // address is what all tasks of a wave share: a batchqueue.Wave's Common. It says where
@@ -109,6 +111,9 @@ type address struct {
 	// Heartbeats: the diverted task has a heartbeat time-out. LossFinal: its policy does
 	// not retry the time-out by which Temporal notices a lost worker.
 	Heartbeats, LossFinal bool
+
+	// Trace is the trace context of the tasks that have the wave's header; see encodeTrace.
+	Trace []byte
 }
 
 // report is how a diverted attempt ended: the Payload of its outcome.
@@ -156,7 +161,7 @@ func encodeCall(c *call) []byte {
 	if c.Task != nil {
 		b = appendBytes(b, callTask, c.Task)
 	}
-	return b
+	return withTrace(b, c.Trace)
 }
 
 func decodeCall(b []byte) (*call, error) {
@@ -177,6 +182,8 @@ func decodeCall(b []byte) (*call, error) {
 			c.Earlier = value
 		case callTask:
 			c.Task = value
+		case fieldTrace:
+			c.Trace = value
 		}
 		return nil
 	})
@@ -200,6 +207,7 @@ func encodeAddress(a *address) ([]byte, error) {
 		}
 		b = appendBytes(b, addressHeader, header)
 	}
+	b = withTrace(b, a.Trace)
 	if a.TaskToken != nil {
 		b = appendBytes(b, addressTaskToken, a.TaskToken)
 	}
@@ -258,6 +266,8 @@ func decodeAddress(b []byte) (*address, error) {
 			a.Start = value
 		case addressTypes:
 			a.Types = value
+		case fieldTrace:
+			a.Trace = value
 		case addressTaskToken:
 			a.TaskToken = value
 		case addressHeartbeats:

@@ -141,7 +141,12 @@ func (w *Worker) newExecutor(ctx context.Context, h *host, o batchqueue.Executor
 	o.Cause = cancelCause
 	o.TimeoutFailure = w.timeoutFailure
 	o.Deliver = func(ctx context.Context, b *batchqueue.Batch) error { return w.deliver(ctx, h, b) }
-	return w.rt.queue.NewExecutor(o)
+	o.Observer = w.observer(o.Pool)
+	e, err := w.rt.queue.NewExecutor(o)
+	if err == nil {
+		w.reporting.add(e, o.Pool)
+	}
+	return e, err
 }
 
 func (w *Worker) announce(ctx context.Context) error {

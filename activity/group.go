@@ -1,6 +1,7 @@
 package activity
 
 import (
+	"context"
 	"slices"
 
 	commonpb "go.temporal.io/api/common/v1"
@@ -18,13 +19,15 @@ type group struct {
 	pool    string
 	address int // in marker.Addresses
 	header  *commonpb.Header
+	shared  *address
+	span    *enqueueSpan
 	calls   []int
 	queued  *batchqueue.Wave
 	awaited []uint64 // numbers whose outcomes the window waits for
 }
 
 // group deals the calls out to pools.
-func (d *dispatch) group(calls []int) error {
+func (d *dispatch) group(ctx context.Context, calls []int) error {
 	groups := map[string]*group{}
 	pools := poolsOf(d.w, d.info)
 	for _, i := range calls {
@@ -36,18 +39,21 @@ func (d *dispatch) group(calls []int) error {
 		pool := pools.name(c)
 		g := groups[pool]
 		if g == nil {
-			common, err := encodeAddress(&address{
+			a := &address{
 				Namespace:    d.info.Namespace,
 				WorkflowID:   d.info.WorkflowExecution.ID,
 				RunID:        d.info.WorkflowExecution.RunID,
 				WorkflowType: d.info.WorkflowType.Name,
 				TaskQueue:    c.TaskQueue,
 				Header:       header,
-			})
+			}
+			span := d.startSpan(ctx, pool, a, header)
+			a.Trace = span.encoded()
+			common, err := encodeAddress(a)
 			if err != nil {
 				return err
 			}
-			g = &group{pool: pool, address: d.addressOf(pool), header: header, queued: &batchqueue.Wave{
+			g = &group{pool: pool, address: d.addressOf(pool), header: header, shared: a, span: span, queued: &batchqueue.Wave{
 				Run:       d.marker.RunID,
 				ID:        c.Number, // a number belongs to one wave only
 				Common:    common,
@@ -59,7 +65,7 @@ func (d *dispatch) group(calls []int) error {
 			groups[pool] = g
 			d.groups = append(d.groups, g)
 		}
-		task, err := d.task(i, header, g.header)
+		task, err := d.task(ctx, i, header, g)
 		if err != nil {
 			return err
 		}
@@ -80,7 +86,7 @@ func (d *dispatch) addressOf(pool string) int {
 	return len(d.marker.Addresses) - 1
 }
 
-func (d *dispatch) task(i int, header, shared *commonpb.Header) (batchqueue.Task, error) {
+func (d *dispatch) task(ctx context.Context, i int, header *commonpb.Header, g *group) (batchqueue.Task, error) {
 	c, a := &d.wave.Calls[i], &d.marker.Answers[i]
 	input, err := payloadsBytes(c.Input)
 	if err != nil {
@@ -90,11 +96,15 @@ func (d *dispatch) task(i int, header, shared *commonpb.Header) (batchqueue.Task
 	if c.ActivityID != wire.ActivityID(c.Number, 0) {
 		envelope.ActivityID = c.ActivityID
 	}
-	if header != shared && !proto.Equal(header, shared) {
+	span := g.span
+	if header != g.header && !proto.Equal(header, g.header) {
 		if envelope.Header, err = encodeHeader(header); err != nil {
 			return batchqueue.Task{}, err
 		}
+		span = d.startSpan(ctx, g.pool, g.shared, header)
+		envelope.Trace = span.encoded()
 	}
+	span.tasks = append(span.tasks, i)
 	identity := wire.Identity{RunID: d.marker.RunID, Number: c.Number, Fingerprint: a.Fingerprint}
 	return batchqueue.Task{
 		Number:      c.Number,

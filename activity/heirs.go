@@ -148,7 +148,11 @@ func (w *Worker) serveOrphans(ctx context.Context, now time.Time, start func(poo
 	}
 	s.leaving = slices.DeleteFunc(s.leaving, func(e *batchqueue.Executor) bool {
 		stats := e.Stats()
-		return stats.Running == 0 && stats.Held == 0 && e.Stop(ctx) == nil
+		over := stats.Running == 0 && stats.Held == 0 && e.Stop(ctx) == nil
+		if over {
+			w.reporting.remove(e)
+		}
+		return over
 	})
 	for _, pool := range orphans {
 		if s.serving[pool] == nil {

@@ -37,6 +37,9 @@ type invocation struct {
 	fc       converter.FailureConverter
 	// sealed is the converter that failures go through on their way in the queue.
 	sealed converter.DataConverter
+	span   span
+	// err is what the attempt failed with.
+	err error
 	// late: the deadline had passed when the handler returned.
 	late bool
 }
@@ -46,6 +49,7 @@ func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) ba
 	started := time.Now()
 	v := &invocation{w: w, h: h, d: d, address: noAddress, call: noCall}
 	err := v.decode()
+	v.beginSpan()
 	v.args, v.dc, v.fc = w.rt.client.taskConverters(v.address, d.Type)
 	v.sealed = v.dc
 	if v.diverted != nil {
@@ -63,7 +67,7 @@ func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) ba
 	v.metrics = newOutbound(w, h, &v.info).GetMetricsHandler(ctx)
 	if err != nil {
 		// A newer worker may be able to read it, so this is an attempt like any other.
-		return v.failed(err)
+		return v.endSpan(ctx, v.failed(err))
 	}
 	if v.diverted == nil { // the SDK has recorded that of a task that it polled
 		w.rt.doubts.consider(d, v.address, h.client)
@@ -78,9 +82,9 @@ func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) ba
 		}
 	}
 	if v.diverted != nil {
-		return v.diverted.report(result)
+		result = v.diverted.report(result)
 	}
-	return result
+	return v.endSpan(ctx, result)
 }
 
 // What a task is taken to carry that cannot be read.
@@ -219,6 +223,7 @@ func (v *invocation) execute(ctx context.Context) (output *commonpb.Payloads, er
 	if ctx, err = v.w.rt.client.withHeader(ctx, header); err != nil {
 		return nil, err
 	}
+	ctx = v.withSpan(ctx)
 	args, err := h.decode(v.d.Type, contextAware(ctx, v.args), in)
 	if err != nil {
 		return nil, err

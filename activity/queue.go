@@ -133,5 +133,7 @@ func (q *Queue) EnqueueBatch(ctx context.Context, o BatchOptions, tasks []Task) 
 	if err != nil {
 		return Handle{}, err
 	}
-	return r.enqueue(ctx, b)
+	h, err := r.enqueue(ctx, b)
+	b.endSpans(err)
+	return h, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	sdkactivity "go.temporal.io/sdk/activity"
 
@@ -116,21 +117,29 @@ func (c *reconcile) ask(ctx context.Context, p place, calls []*wire.OpenCall) {
 		})
 	}
 	var reply batchqueue.AskReply
+	began := time.Now()
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 		defer cancel()
 		reply, err = c.r.queue.Ask(ctx, p.Pool, p.Slot, request)
 	}
 	if err != nil {
-		c.r.log.Warn("[Slipstream] open calls could not be asked for", "Pool", p.Pool, "Calls", len(calls), "Error", err)
+		if n, say := c.r.askOutage.Failed(time.Now()); say {
+			c.r.log.Warn("[Slipstream] open calls could not be asked for", "Pool", p.Pool, "Calls", len(calls), "Failures", n, "Error", err)
+		}
 		for _, o := range calls {
 			c.found(o, wire.StateUnsure, c.addressOf(o))
 		}
 		return
 	}
+	if n, lasted, say := c.r.askOutage.Worked(time.Now()); say {
+		c.r.log.Info("[Slipstream] open calls can be asked for again", "Pool", p.Pool, "Failures", n, "Lasted", lasted)
+	}
 	if c.w != nil {
 		c.w.inherit(ctx, p.Pool)
 	}
+	c.r.metrics.fetched(p.Pool, wayAsk, len(reply.Taken))
+	c.r.tracing.handedOver(began, p.Pool, wayAsk, nil, reply.Taken, p.run, c.info.WorkflowExecution.ID)
 	pulled := map[batchqueue.Identity]bool{}
 	for i := range reply.Taken {
 		o := &reply.Taken[i]

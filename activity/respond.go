@@ -29,10 +29,10 @@ func (w *Worker) respond(ctx context.Context, h *host, a *address, b *batchqueue
 		switch {
 		case err == nil && answer == nil:
 		case err == nil:
-			w.rt.count("slipstream_activity_tasks_answered", 1)
+			add(w.rt.metrics.tasksAnswered, 1)
 		case isGone(err):
 			// It timed out, its workflow closed, or an earlier try arrived after all.
-			w.rt.count("slipstream_activity_tasks_stale", 1)
+			add(w.rt.metrics.tasksGone, 1)
 		case errors.As(err, &invalid), errors.Is(err, errUnanswerable):
 			w.logger.Error("[Slipstream] Temporal cannot take the end of an activity task; it will time out",
 				"WorkflowID", a.WorkflowID, "RunID", a.RunID, "Task", b.Run, "Error", err)

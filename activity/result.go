@@ -99,6 +99,7 @@ func (v *invocation) payloadLimit() int {
 // failed is the result of an attempt that ended in err. Whether it may be retried is
 // decided here, by the server's rules.
 func (v *invocation) failed(err error) batchqueue.Result {
+	v.err = err
 	failure := v.fc.ErrorToFailure(err)
 	if failure.GetApplicationFailureInfo().GetCategory() != enumspb.APPLICATION_ERROR_CATEGORY_BENIGN {
 		if _, tooLarge := err.(payloadSizeError); tooLarge { //nolint:errorlint // made here, never wrapped
@@ -168,6 +169,10 @@ func isFinal(kind enumspb.TimeoutType, nonRetryable []string) bool {
 // timeoutFailure is what the server remembers of an attempt that timed out: the cause of
 // a later time-out. It is the executor's TimeoutFailure.
 func (w *Worker) timeoutFailure(d *batchqueue.Delivery, kind batchqueue.Kind) []byte {
+	return withTrace(w.timedOut(d, kind), w.traceOf(d, kind))
+}
+
+func (w *Worker) timedOut(d *batchqueue.Delivery, kind batchqueue.Kind) []byte {
 	var failure *failurepb.Failure
 	switch kind {
 	case batchqueue.KindStartToClose:

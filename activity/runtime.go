@@ -8,6 +8,7 @@ import (
 	"go.temporal.io/sdk/log"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/internal/outage"
 	"github.com/slipstream-go/slipstream/workflow"
 )
 
@@ -33,6 +34,7 @@ type RuntimeOptions struct {
 	Divert bool
 	// MaxPayloadBytes is the namespace's limit for a call's arguments and for its result.
 	MaxPayloadBytes int
+	Telemetry       Telemetry
 }
 
 // Runtime is the ordinary half of the plugin for one Temporal client: it dispatches for
@@ -43,12 +45,17 @@ type Runtime struct {
 	queue  *batchqueue.Queue
 	log    log.Logger
 
-	announced  *announcements
-	latency    *latencies
-	breaker    *breaker
-	strays     *strays
-	residences *residences
-	doubts     *doubts
+	tracing   *tracing
+	metrics   *metrics
+	collector collector
+	// What may fail again and again, and is said now and then:
+	askOutage, closeOutage, refusals outage.Outage
+	announced                        *announcements
+	latency                          *latencies
+	breaker                          *breaker
+	strays                           *strays
+	residences                       *residences
+	doubts                           *doubts
 
 	mu      sync.Mutex
 	workers map[string]*Worker // by instance key
@@ -64,11 +71,14 @@ var _ workflow.Dispatcher = (*Runtime)(nil)
 // NewRuntime returns the runtime of a client. It does no I/O and owns no goroutine until
 // a worker starts.
 func NewRuntime(c Client, o RuntimeOptions) *Runtime {
+	o.Telemetry = o.Telemetry.withDefaults()
 	r := &Runtime{
 		o:          o,
 		client:     c,
 		queue:      o.Queue,
 		log:        c.Logger,
+		tracing:    newTracing(o.Telemetry),
+		metrics:    newMetrics(o.Telemetry),
 		announced:  newAnnouncements(o.Queue),
 		latency:    newLatencies(),
 		strays:     &strays{},
@@ -82,21 +92,16 @@ func NewRuntime(c Client, o RuntimeOptions) *Runtime {
 
 func (r *Runtime) breakerChanged(open bool) {
 	if open {
-		r.count("slipstream_breaker_opened", 1)
+		add(r.metrics.breakerOpened, 1)
 		r.log.Warn("[Slipstream] Redis does not answer: marked calls run as ordinary activities until it does")
 		return
 	}
 	r.log.Info("[Slipstream] Redis answers again: marked calls go through the queue")
 }
 
-func (r *Runtime) count(name string, n int) {
-	if n > 0 && r.client.Metrics != nil {
-		r.client.Metrics.Counter(name).Inc(int64(n))
-	}
-}
-
 // workerStarted starts, with the first worker, what all workers share.
 func (r *Runtime) workerStarted(ctx context.Context) {
+	r.collector.begin(r.observeLevels)
 	inbox := r.begin(ctx)
 	if inbox == nil {
 		return
@@ -146,6 +151,7 @@ func (r *Runtime) forget(w *Worker) {
 
 // workerStopped ends it with the last one.
 func (r *Runtime) workerStopped(w *Worker) {
+	defer r.collector.end() // not under mu, which a collection takes
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.workers, w.instance)

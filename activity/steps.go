@@ -42,7 +42,7 @@ func (v *invocation) step(output *commonpb.Payloads, input []byte) batchqueue.Re
 	if v.d.Last() {
 		return batchqueue.Result{Kind: batchqueue.KindCompleted, Payload: earlier}
 	}
-	next := call{Input: input, Header: v.call.Header, Gather: v.call.Gather, Earlier: earlier}
+	next := call{Input: input, Header: v.call.Header, Gather: v.call.Gather, Earlier: earlier, Trace: v.traceForNext()}
 	return batchqueue.Result{Kind: batchqueue.KindCompleted, Payload: encodeCall(&next)}
 }
 

@@ -35,7 +35,7 @@ func (s *site) pause(t *testing.T, paused bool) {
 func (s *site) waiting(t *testing.T, w *Worker, task *activityTask) *diversion {
 	t.Helper()
 	s.pause(t, true)
-	d, err := w.newDiversion("queue", task)
+	d, err := w.newDiversion(t.Context(), "queue", task)
 	require.NoError(t, err)
 	diverted, err := d.enqueue(t.Context())
 	require.NoError(t, err)

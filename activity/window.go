@@ -129,6 +129,7 @@ func (d *dispatch) closeWindow(ctx context.Context, g *group) {
 	defer cancel()
 	var outcomes []batchqueue.Outcome
 	var err error
+	began := time.Now()
 	for range 2 { // a repeated closing call gets the same answer
 		outcomes, err = d.r.queue.CloseWindow(ctx, g.pool, g.queued.Slot, d.marker.RunID, g.queued.ID, d.room())
 		if err == nil {
@@ -136,9 +137,16 @@ func (d *dispatch) closeWindow(ctx context.Context, g *group) {
 		}
 	}
 	if err != nil {
-		d.r.log.Warn("[Slipstream] a window was not closed; its results come later", "Pool", g.pool, "Error", err)
+		if n, say := d.r.closeOutage.Failed(time.Now()); say {
+			d.r.log.Warn("[Slipstream] windows are not closed; their results come later", "Pool", g.pool, "Failures", n, "Error", err)
+		}
 		return
 	}
+	if n, lasted, say := d.r.closeOutage.Worked(time.Now()); say {
+		d.r.log.Info("[Slipstream] windows are closed again", "Pool", g.pool, "Failures", n, "Lasted", lasted)
+	}
+	d.r.metrics.fetched(g.pool, wayWindow, len(outcomes))
+	d.r.tracing.handedOver(began, g.pool, wayWindow, g.span.encoded(), outcomes, d.marker.RunID, d.info.WorkflowExecution.ID)
 	for k := range outcomes {
 		o := &outcomes[k]
 		if i := d.callOf(o); i >= 0 {
@@ -182,6 +190,6 @@ func (d *dispatch) learn(win *window, waited time.Duration) {
 			}
 		}
 	}
-	d.r.count("slipstream_window_hits", hits)
-	d.r.count("slipstream_window_misses", misses)
+	add(d.r.metrics.windowHits, hits)
+	add(d.r.metrics.windowMiss, misses)
 }

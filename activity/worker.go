@@ -70,6 +70,8 @@ type Worker struct {
 	keeper    sync.WaitGroup
 	executors executors
 	heirs     *heirs
+	reporting reporting
+	slots     *slotGauges
 	words     words
 }
 
@@ -251,10 +253,14 @@ func (w *Worker) Start(ctx context.Context, register func(any, sdkactivity.Regis
 		close(w.announced)
 		return w.undoOn(next(ctx))
 	}
-	var err error
-	if w.budget, err = w.newBudget(); err != nil {
+	concurrency, err := w.concurrency()
+	if err == nil {
+		w.budget, err = w.newBudget(concurrency)
+	}
+	if err != nil {
 		return w.undoOn(err)
 	}
+	w.slots = newSlotGauges(&w.rt.client, w.taskQueue, concurrency)
 	register(runHost, sdkactivity.RegisterOptions{Name: hostActivity})
 	request := requestHost(w.instance, w.taskQueue)
 	defer request.withdraw()

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/slipstream-go/slipstream/internal/outage"
 )
 
 const (
@@ -31,6 +33,8 @@ type deliverer struct {
 	wake      chan struct{} // look for outcomes now
 	delivered func(b *Batch, took time.Duration, err error)
 	failed    func(error)
+
+	outage outage.Outage
 
 	mu     sync.Mutex
 	flying map[string]bool // protected by mu: runs that are being signalled
@@ -102,7 +106,7 @@ func (d *deliverer) send(ctx context.Context, b *Batch) {
 	case err == nil:
 		record = d.store.acked
 	case errors.Is(err, ErrRunGone):
-		d.log.Info("slipstream: a run is gone, its tasks are abandoned", "pool", d.pool, "slot", d.slot, "run", b.Run, "outcomes", len(b.Outcomes))
+		d.log.Debug("slipstream: a run is gone, its tasks are abandoned", "pool", d.pool, "slot", d.slot, "run", b.Run, "outcomes", len(b.Outcomes))
 		record = d.store.abandon
 	case errors.Is(err, ErrRunDeaf):
 		d.log.Info("slipstream: a run takes no more signals, it has to ask", "pool", d.pool, "slot", d.slot, "run", b.Run, "error", err)
@@ -110,12 +114,17 @@ func (d *deliverer) send(ctx context.Context, b *Batch) {
 	default:
 		again = true
 		wait, tries := d.nextTry(b.Run)
-		d.log.Warn("slipstream: delivery failed, will be tried again", "pool", d.pool, "slot", d.slot, "run", b.Run,
-			"outcomes", len(b.Outcomes), "tries", tries, "wait", wait, "error", err)
+		if n, say := d.outage.Failed(time.Now()); say {
+			d.log.Warn("slipstream: deliveries fail, will be tried again", "pool", d.pool, "slot", d.slot, "failures", n, "run", b.Run,
+				"outcomes", len(b.Outcomes), "tries", tries, "wait", wait, "error", err)
+		}
 		record = func(ctx context.Context, b *Batch) error { return d.store.retryBatch(ctx, b, wait) }
 	}
 	if !again {
 		d.forgetTries(b.Run)
+		if n, lasted, say := d.outage.Worked(time.Now()); say {
+			d.log.Info("slipstream: deliveries work again", "pool", d.pool, "slot", d.slot, "failures", n, "lasted", lasted)
+		}
 	}
 	retry := backoff{first: retryFirst, most: retryMost}
 	for {

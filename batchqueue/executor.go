@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/slipstream-go/slipstream/internal/outage"
 )
 
 // ExecutorOptions configure an Executor. Pool, Types, Handler and Deliver are required.
@@ -179,6 +181,9 @@ type Executor struct {
 	bells   *bells
 	audits  audits
 	house   house
+
+	claimOutage outage.Outage
+	losses      outage.Outage // claims that were somebody else's; no end of that is told
 
 	conf    atomic.Pointer[PoolConfig] // nil until it was read once
 	clockBy atomic.Int64               // Redis's clock minus ours, ns

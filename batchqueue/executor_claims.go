@@ -63,9 +63,14 @@ func (e *Executor) claimFrom(slot int, g *grant) {
 	if err != nil {
 		// The claim may have been made all the same: look for it soon.
 		e.fail(err)
-		e.log.Warn("slipstream: claim failed, will be tried again", "pool", e.pool, "slot", slot, "error", err)
+		if n, say := e.claimOutage.Failed(time.Now()); say {
+			e.log.Warn("slipstream: claims fail, will be tried again", "pool", e.pool, "slot", slot, "failures", n, "error", err)
+		}
 		e.audits.want(slot)
 	} else {
+		if n, lasted, say := e.claimOutage.Worked(time.Now()); say {
+			e.log.Info("slipstream: claims work again", "pool", e.pool, "slot", slot, "failures", n, "lasted", lasted)
+		}
 		e.obs.Claimed(slot, got, time.Since(began))
 	}
 	r.count, r.suspects = e.begin(e.claimer.keep(g, got), reply.deliveries)

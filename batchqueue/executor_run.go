@@ -159,5 +159,7 @@ func (e *Executor) lose(c *claim) {
 	e.stats.lost.Add(1)
 	c.cancel(e.opts.Cause(ErrLeaseLost))
 	e.obs.Lost(c.d)
-	e.log.Warn("slipstream: a claim was lost", "pool", e.pool, "slot", c.d.slot, "run", c.d.Run, "task", c.d.Number, "type", c.d.Type)
+	if n, say := e.losses.Failed(time.Now()); say {
+		e.log.Warn("slipstream: claims were lost", "pool", e.pool, "slot", c.d.slot, "claims", n, "run", c.d.Run, "task", c.d.Number, "type", c.d.Type)
+	}
 }

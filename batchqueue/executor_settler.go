@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/slipstream-go/slipstream/internal/outage"
 )
 
 // Bounds of one settle script, and of how long a settlement waits for company.
@@ -47,6 +49,7 @@ type settler struct {
 	// went unanswered, so that "lost" may be its own echo.
 	settled func(e settleEntry, reply settleReply, unsure bool)
 	failed  func(err error)
+	outage  outage.Outage
 
 	ctx    context.Context // ends when what is left is given up
 	giveUp context.CancelFunc
@@ -165,8 +168,10 @@ func (s *settler) send(slot int, q *settleQueue, group []settleEntry) {
 		if retry.tries == 1 {
 			s.count(func() { q.failing++ })
 		}
-		s.log.Warn("slipstream: settling fails, will be tried again", "pool", s.pool, "slot", slot,
-			"tasks", len(group), "tries", retry.tries, "wait", wait, "error", err)
+		if n, say := s.outage.Failed(time.Now()); say {
+			s.log.Warn("slipstream: settling fails, will be tried again", "pool", s.pool, "slot", slot, "failures", n,
+				"tasks", len(group), "tries", retry.tries, "wait", wait, "error", err)
+		}
 		if !pause(s.ctx, wait) {
 			return
 		}
@@ -208,6 +213,9 @@ func (s *settler) try(slot int, group []settleEntry, unsure bool) error {
 	if err != nil {
 		s.failed(err)
 		return err
+	}
+	if n, lasted, say := s.outage.Worked(time.Now()); say {
+		s.log.Info("slipstream: settling works again", "pool", s.pool, "slot", slot, "failures", n, "lasted", lasted)
 	}
 	for i := range group {
 		s.settled(group[i], replies[i], unsure)

@@ -23,7 +23,8 @@ type claim struct {
 	limits    limits
 
 	beat  atomic.Pointer[beat] // the handler's last heartbeat
-	dirty atomic.Bool          // the heartbeat is in table.beats
+	note  atomic.Pointer[[]byte]
+	dirty atomic.Bool // the heartbeat is in table.beats
 
 	// Protected by table.mu.
 	state    claimState

@@ -12,7 +12,7 @@ import (
 // Stats are exact counts of a pool at one moment per slot.
 type Stats struct {
 	Pool  string
-	Slots int
+	Slots int // that were counted
 	// Types in the order of their names.
 	Types []TypeStats
 	// Delayed tasks wait for a retry.
@@ -55,16 +55,26 @@ func (q *Queue) Stats(ctx context.Context, pool string) (Stats, error) {
 	if err != nil {
 		return Stats{}, fmt.Errorf("stats of pool %q: %w", pool, err)
 	}
-	out := Stats{Pool: pool, Slots: config.MaxSlots()}
-	calls := make([]call, out.Slots)
-	for slot := range calls {
-		calls[slot] = call{statsScript, q.keys.slot(pool, slot), nil}
+	slots := make([]int, config.MaxSlots())
+	for slot := range slots {
+		slots[slot] = slot
+	}
+	return q.StatsOf(ctx, pool, slots)
+}
+
+// StatsOf counts the tasks in some slots of the pool: in those that an executor leads, for
+// example, so that executors together count each slot once.
+func (q *Queue) StatsOf(ctx context.Context, pool string, slots []int) (Stats, error) {
+	out := Stats{Pool: pool, Slots: len(slots)}
+	calls := make([]call, len(slots))
+	for i, slot := range slots {
+		calls[i] = call{statsScript, q.keys.slot(pool, slot), nil}
 	}
 	types := map[string]*TypeStats{}
-	for slot, cmd := range q.scripts.run(ctx, q.rdb, calls...) {
+	for i, cmd := range q.scripts.run(ctx, q.rdb, calls...) {
 		reply, err := cmd.Slice()
 		if err != nil {
-			return Stats{}, fmt.Errorf("stats of pool %q slot %d: %w", pool, slot, unavailable(err))
+			return Stats{}, fmt.Errorf("stats of pool %q slot %d: %w", pool, slots[i], unavailable(err))
 		}
 		out.addSlot(reply, types)
 	}

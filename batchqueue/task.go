@@ -151,6 +151,29 @@ const (
 	KindPoison
 )
 
+// String is the kind's name in metrics, logs and traces.
+func (k Kind) String() string {
+	switch k {
+	case KindCompleted:
+		return "completed"
+	case KindFailed:
+		return "failed"
+	case KindCanceled:
+		return "canceled"
+	case KindScheduleToStart:
+		return "schedule_to_start_timeout"
+	case KindScheduleToClose:
+		return "schedule_to_close_timeout"
+	case KindStartToClose:
+		return "start_to_close_timeout"
+	case KindHeartbeat:
+		return "heartbeat_timeout"
+	case KindPoison:
+		return "poison"
+	}
+	return "unknown"
+}
+
 // RetryState says why a task that did not complete was not tried again. The values
 // are those of Temporal's RetryState enumeration.
 type RetryState int32
@@ -229,7 +252,7 @@ type Delivery struct {
 	plan     *plan
 	// stored is Run as Redis has it, where it came from there.
 	stored string
-	// Set by the executor, for the details that the handler records.
+	// Set by the executor, for what the handler records and what is noted of it.
 	claim *claim
 	table *table
 }
@@ -255,6 +278,26 @@ func (d *Delivery) RecordHeartbeat(details []byte) {
 	if d.table != nil {
 		d.table.note(d.claim, details)
 	}
+}
+
+// Annotate keeps bytes with this delivery, in this process only, for those that are asked
+// about it while the handler runs (ExecutorOptions.TimeoutFailure): a trace, for example. A
+// later note replaces the former. Safe for concurrent use.
+func (d *Delivery) Annotate(note []byte) {
+	if d.claim != nil {
+		d.claim.note.Store(&note)
+	}
+}
+
+// Note is what Annotate kept; nil for a delivery that this process has not handled.
+func (d *Delivery) Note() []byte {
+	if d.claim == nil {
+		return nil
+	}
+	if note := d.claim.note.Load(); note != nil {
+		return *note
+	}
+	return nil
 }
 
 // Result is what a handler decided.

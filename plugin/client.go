@@ -56,6 +56,11 @@ func (p *Plugin) NewClient(ctx context.Context, o client.PluginNewClientOptions,
 		DrainTimeout:    p.settings.DrainTimeout,
 		Divert:          !p.settings.Disabled && !p.settings.ActivityTasksInPlace && !s.externalStorage,
 		MaxPayloadBytes: p.settings.MaxPayloadBytes,
+		Telemetry: activity.Telemetry{
+			TracerProvider: p.settings.TracerProvider,
+			MeterProvider:  p.settings.MeterProvider,
+			Propagator:     p.settings.TextMapPropagator,
+		},
 	})
 	if !p.served.CompareAndSwap(nil, s) {
 		return errSecondClient

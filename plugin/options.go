@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/slipstream-go/slipstream/activity"
 	"github.com/slipstream-go/slipstream/batchqueue"
@@ -70,6 +73,19 @@ type Options struct {
 	// Calls with larger arguments run as ordinary activities. Default 2 MiB, Temporal's
 	// own, at most 16 MiB.
 	MaxPayloadBytes int
+
+	// TracerProvider makes the spans of tasks, from their enqueue to the delivery of their
+	// outcomes. Default: OpenTelemetry's global one, which makes none until the program sets
+	// another.
+	TracerProvider trace.TracerProvider
+	// MeterProvider takes the metrics of docs/telemetry.md. Default: OpenTelemetry's global
+	// one, which drops them until the program sets another. The SDK's metrics of activities,
+	// routed ones among them, go to client.Options.MetricsHandler as ever.
+	MeterProvider metric.MeterProvider
+	// TextMapPropagator reads the context that a tracing interceptor of the Temporal SDK has
+	// written into the header of a call; give the one that the interceptor has, if it has
+	// one. Default: W3C trace context and baggage, as there.
+	TextMapPropagator propagation.TextMapPropagator
 }
 
 const (

@@ -53,7 +53,9 @@ func (r *router) decide(ctx sdkworkflow.Context) *wire.Route {
 	}
 	if r.route == nil {
 		r.early = early{}
+		return nil
 	}
+	r.answerOpenCalls(ctx)
 	return r.route
 }
 

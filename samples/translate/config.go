@@ -44,6 +44,8 @@ type config struct {
 	concurrency int
 	jsonFile    string
 	taskQueue   string
+	otlp        string
+	trace       bool
 	translator  string
 	latency     time.Duration
 	anthropic   anthropicConfig
@@ -75,6 +77,10 @@ func parseConfig(args []string, output io.Writer) (config, error) {
 		return c, fmt.Errorf("unexpected argument %q; every option starts with a dash, see -h", flags.Arg(0))
 	}
 	c.anthropic.key = cmp.Or(c.anthropic.key, os.Getenv("ANTHROPIC_API_KEY"))
+	if c.trace { // one pipeline is enough to read
+		c.n, c.perWorkflow = 1, 1
+		c.mode = cmp.Or(c.mode, slipstream)
+	}
 	if c.mode == "" {
 		c.mode = both
 		if c.role != roleAll {
@@ -102,6 +108,8 @@ func (c *config) bind(flags *flag.FlagSet) {
 	flags.IntVar(&c.workers, "workers", 1, "workers in this process, each with its own connection and executor")
 	flags.IntVar(&c.concurrency, "concurrency", 1000, "steps that run side by side in each worker, in both modes")
 	flags.StringVar(&c.jsonFile, "json", "", "write configuration, versions and all figures to `FILE`")
+	flags.StringVar(&c.otlp, "otlp", "", "send traces and metrics to the OpenTelemetry collector at `HOST:PORT` (gRPC, not encrypted)")
+	flags.BoolVar(&c.trace, "trace", false, "translate one sentence and print its trace, from the workflow's start to the last delivery (implies -n 1, and -mode slipstream unless -mode is given)")
 	flags.StringVar(&c.taskQueue, "task-queue", "translate", "task queue; the mode is appended")
 	flags.StringVar(&c.translator, "translator", "mock", "mock, apertium (offline engine) or anthropic (Messages API)")
 	flags.DurationVar(&c.latency, "latency", 100*time.Millisecond, "how long the mock translator takes")
@@ -152,6 +160,8 @@ func (c *config) validateRole() error {
 	switch {
 	case c.role == roleAll:
 		return nil
+	case c.trace:
+		return fmt.Errorf("-trace shows the spans of this process, and with -role %s others have a part of them; drop one of the two", c.role)
 	case c.mode == both:
 		return fmt.Errorf("-role %s does one mode at a time; add -mode slipstream or -mode standard", c.role)
 	case c.stack.Temporal == "":

@@ -19,6 +19,7 @@ type job struct {
 	config
 	translator     Translator
 	sentences      []string
+	telemetry      *telemetry
 	stdout, stderr *os.File
 }
 
@@ -64,6 +65,10 @@ func (j *job) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stack.Stop()) }()
+	if j.telemetry, err = newTelemetry(ctx, j.config); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, j.telemetry.stop()) }()
 	fmt.Fprintln(j.stderr, stack.Describe())
 
 	if j.role == roleWorker {
@@ -76,7 +81,7 @@ func (j *job) run(ctx context.Context) (err error) {
 func (j *job) work(ctx context.Context, stack *devstack.Stack) error {
 	p := progress.Start(j.stderr, "worker", 0)
 	defer p.Finish()
-	w, err := startWorkers(j.config, j.mode, stack, &Activities{translator: j.translator, stepDone: func() { p.Add(1) }})
+	w, err := startWorkers(j.config, j.mode, stack, &Activities{translator: j.translator, stepDone: func() { p.Add(1) }}, j.telemetry)
 	if err != nil {
 		return err
 	}
@@ -87,7 +92,11 @@ func (j *job) work(ctx context.Context, stack *devstack.Stack) error {
 
 // translate makes the runs, reports them and returns what is wrong with them.
 func (j *job) translate(ctx context.Context, stack *devstack.Stack) error {
-	c, err := client.Dial(clientOptions(stack))
+	options, err := clientOptions(stack, j.telemetry)
+	if err != nil {
+		return err
+	}
+	c, err := client.Dial(options)
 	if err != nil {
 		return fmt.Errorf("cannot connect to Temporal at %s: %w", stack.Temporal(), err)
 	}
@@ -112,7 +121,7 @@ func (j *job) translate(ctx context.Context, stack *devstack.Stack) error {
 }
 
 // translateIn makes the run of one mode, with workers of its own unless they run elsewhere.
-func (j *job) translateIn(ctx context.Context, m mode, c client.Client, stack *devstack.Stack) (*result, error) {
+func (j *job) translateIn(ctx context.Context, m mode, c client.Client, stack *devstack.Stack) (r *result, err error) {
 	sentences := j.sentencesFor(m, j.sentences)
 	p := progress.Start(j.stderr, string(m), stepsPerSentence*len(sentences))
 	defer p.Finish()
@@ -120,11 +129,12 @@ func (j *job) translateIn(ctx context.Context, m mode, c client.Client, stack *d
 	if j.role == roleStarter { // steps are done where nobody here can count them
 		workflowDone = func(sentences int) { p.Add(stepsPerSentence * sentences) }
 	} else {
-		w, err := startWorkers(j.config, m, stack, &Activities{translator: j.translator, stepDone: func() { p.Add(1) }})
+		w, err := startWorkers(j.config, m, stack, &Activities{translator: j.translator, stepDone: func() { p.Add(1) }}, j.telemetry)
 		if err != nil {
 			return nil, err
 		}
 		defer w.stop()
+		defer func() { err = errors.Join(err, j.telemetry.flush()) }()
 	}
 	return translateAll(ctx, c, m, j.queue(m), sentences, j.perWorkflow, workflowDone)
 }
@@ -143,6 +153,7 @@ func (j *job) report(o *outcome) error {
 	last := o.results[len(o.results)-1]
 	fmt.Fprintln(j.stdout)
 	printTranslations(j.stdout, last)
+	j.telemetry.printTrace(j.stdout)
 	printFigures(j.stdout, o.figures)
 	switch {
 	case len(o.problems) > 0:

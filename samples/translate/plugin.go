@@ -9,9 +9,9 @@ import (
 
 // usePlugin routes the three steps of the client that is made from options through Slipstream. This is all that
 // slipstream mode changes. Close the plugin once the client's workers have stopped.
-func usePlugin(options *client.Options, redisURL string, concurrency int) (*plugin.Plugin, error) {
+func usePlugin(options *client.Options, redisURL string, concurrency int, t *telemetry) (*plugin.Plugin, error) {
 	var steps *Activities
-	p, err := plugin.New(plugin.Options{
+	o := plugin.Options{
 		RedisURL: redisURL,
 		Marks: []activity.Mark{
 			{Activity: steps.TranslateToSpanish},
@@ -19,7 +19,9 @@ func usePlugin(options *client.Options, redisURL string, concurrency int) (*plug
 			{Activity: "CountLetters"}, // a name does as well
 		},
 		Concurrency: concurrency,
-	})
+	}
+	t.usePlugin(&o)
+	p, err := plugin.New(o)
 	if err != nil {
 		return nil, err
 	}

@@ -26,10 +26,10 @@ type workers struct {
 
 // startWorkers starts c.workers of them, each with a connection and, in slipstream mode, a plugin of its own. Apart
 // from that plugin both modes have the same settings.
-func startWorkers(c config, m mode, stack *devstack.Stack, steps *Activities) (*workers, error) {
+func startWorkers(c config, m mode, stack *devstack.Stack, steps *Activities, t *telemetry) (*workers, error) {
 	w := &workers{}
 	for range c.workers {
-		if err := w.start(c, m, stack, steps); err != nil {
+		if err := w.start(c, m, stack, steps, t); err != nil {
 			w.stop()
 			return nil, err
 		}
@@ -37,10 +37,13 @@ func startWorkers(c config, m mode, stack *devstack.Stack, steps *Activities) (*
 	return w, nil
 }
 
-func (w *workers) start(c config, m mode, stack *devstack.Stack, steps *Activities) error {
-	options := clientOptions(stack)
+func (w *workers) start(c config, m mode, stack *devstack.Stack, steps *Activities, t *telemetry) error {
+	options, err := clientOptions(stack, t)
+	if err != nil {
+		return err
+	}
 	if m == slipstream {
-		p, err := usePlugin(&options, stack.RedisURL(), c.concurrency)
+		p, err := usePlugin(&options, stack.RedisURL(), c.concurrency, t)
 		if err != nil {
 			return err
 		}
@@ -79,10 +82,11 @@ func (w *workers) stop() {
 	}
 }
 
-func clientOptions(stack *devstack.Stack) client.Options {
-	return client.Options{
+func clientOptions(stack *devstack.Stack, t *telemetry) (client.Options, error) {
+	o := client.Options{
 		HostPort:  stack.Temporal(),
 		Namespace: stack.Namespace(),
 		Logger:    log.NewStructuredLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))),
 	}
+	return o, t.useClient(&o)
 }

@@ -1,0 +1,50 @@
+package activity
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/baggage"
+	"go.opentelemetry.io/otel/trace"
+	commonpb "go.temporal.io/api/common/v1"
+)
+
+func spanContext(t *testing.T) trace.SpanContext {
+	t.Helper()
+	state, err := trace.ParseTraceState("vendor=x")
+	require.NoError(t, err)
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1, 2}, SpanID: trace.SpanID{3}, TraceFlags: trace.FlagsSampled, TraceState: state})
+}
+
+func TestTraceContextTravels(t *testing.T) {
+	bag, err := baggage.Parse("tenant=acme")
+	require.NoError(t, err)
+	encoded := encodeTrace(baggage.ContextWithBaggage(trace.ContextWithSpanContext(t.Context(), spanContext(t)), bag))
+	ctx := decodeTrace(t.Context(), encoded)
+	require.True(t, spanContext(t).WithRemote(true).Equal(trace.SpanContextFromContext(ctx)))
+	require.Equal(t, "acme", baggage.FromContext(ctx).Member("tenant").Value())
+	require.Nil(t, encodeTrace(t.Context()), "nothing to carry")
+}
+
+// A release that knows nothing of traces reads the message as if there were none.
+func TestTraceContextFollowsAMessage(t *testing.T) {
+	message, err := payloadsBytes(&commonpb.Payloads{Payloads: []*commonpb.Payload{{Data: []byte("x")}, {Data: []byte("y")}}})
+	require.NoError(t, err)
+	traced := withTrace(message, encodeSpan(spanContext(t)))
+	require.True(t, spanContext(t).Equal(spanOf(traced)))
+	require.False(t, spanOf(message).IsValid())
+	require.Equal(t, "y", string(decodedPayloads(traced)[1].GetData()))
+	require.Empty(t, decodedPayloads(withTrace(nil, encodeSpan(spanContext(t)))))
+
+	r, err := decodeReport(withTrace(encodeReport(&report{Payloads: message}), encodeSpan(spanContext(t))))
+	require.NoError(t, err)
+	require.Equal(t, message, r.Payloads, "Temporal gets the result alone")
+}
+
+func TestDamagedTraceContextsAreNone(t *testing.T) {
+	whole := withTrace([]byte("\x0a\x01x"), encodeSpan(spanContext(t)))
+	for n := range len(whole) - 1 {
+		require.False(t, spanOf(whole[:n]).IsValid(), "%d bytes", n)
+	}
+	require.False(t, trace.SpanContextFromContext(decodeTrace(t.Context(), []byte{0xff})).IsValid())
+}

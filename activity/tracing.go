@@ -1,0 +1,257 @@
+package activity
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.41.0"
+	"go.opentelemetry.io/otel/trace"
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/sdk/converter"
+
+	"github.com/slipstream-go/slipstream/batchqueue"
+)
+
+// tracing makes the spans of tasks: enqueue, below the span of the call; process, one for
+// each attempt, below enqueue; deliver, below the process whose outcome it carries. All of
+// them are made where things happen once, never in workflow code, which replays.
+type tracing struct {
+	tracer     trace.Tracer
+	propagator propagation.TextMapPropagator
+}
+
+func newTracing(t Telemetry) *tracing {
+	return &tracing{tracer: t.TracerProvider.Tracer(instrumentation), propagator: t.Propagator}
+}
+
+// callerField is the field of a header in which the SDK's tracing interceptors keep the
+// context of the call's own span.
+const callerField = "_tracer-data"
+
+// caller returns ctx with the span and the baggage that the header has; without, those of
+// ctx are the caller's.
+func (t *tracing) caller(ctx context.Context, h *commonpb.Header) context.Context {
+	p := h.GetFields()[callerField]
+	if p == nil {
+		return ctx
+	}
+	var carrier propagation.MapCarrier
+	if err := converter.GetDefaultDataConverter().FromPayload(p, &carrier); err != nil {
+		return ctx // another tracing library's
+	}
+	return t.propagator.Extract(ctx, carrier)
+}
+
+// span is a span of ours. Where no provider makes spans, it is the one above.
+type span struct {
+	trace.Span
+	ctx  context.Context // with the span and its baggage
+	real bool
+}
+
+// start begins a span below that of ctx. Attributes come later, and only if somebody
+// records them: most programs trace few tasks or none.
+func (t *tracing) start(ctx context.Context, operation, pool string, kind trace.SpanKind, began time.Time, links ...trace.Link) span {
+	above := trace.SpanContextFromContext(ctx)
+	options := append(make([]trace.SpanStartOption, 0, 3), trace.WithSpanKind(kind), trace.WithTimestamp(began))
+	if len(links) > 0 {
+		options = append(options, trace.WithLinks(links...))
+	}
+	ctx, s := t.tracer.Start(ctx, operation+" "+pool, options...) //nolint:spancheck // the caller ends it
+	sc := s.SpanContext()
+	// A tracer that makes no spans hands out the one above.
+	return span{Span: s, ctx: ctx, real: sc.IsValid() && sc.SpanID() != above.SpanID()} //nolint:spancheck // the caller ends it
+}
+
+// encoded is what the task carries; nil if there is no such span.
+func (s span) encoded() []byte {
+	if !s.real {
+		return nil
+	}
+	return encodeTrace(s.ctx)
+}
+
+// linkTo returns a link to a span if there is one.
+func linkTo(sc trace.SpanContext) []trace.Link {
+	if !sc.IsValid() {
+		return nil
+	}
+	return []trace.Link{{SpanContext: sc}}
+}
+
+// Attributes beside the conventions for messaging. The first three have the names that the
+// SDK's tracing interceptor gives them.
+const (
+	keyWorkflowID   = attribute.Key("temporalWorkflowID")
+	keyRunID        = attribute.Key("temporalRunID")
+	keyActivityID   = attribute.Key("temporalActivityID")
+	keyActivityType = attribute.Key("slipstream.activity.type")
+	keyAttempt      = attribute.Key("slipstream.attempt")
+	keyOutcome      = attribute.Key("slipstream.outcome")
+	keyWay          = attribute.Key("slipstream.delivery.way")
+	keyBatch        = attribute.Key("slipstream.batch")
+)
+
+const messagingSystem = "slipstream"
+
+func messaging(operation string, kind attribute.KeyValue, pool string) []attribute.KeyValue {
+	return []attribute.KeyValue{
+		semconv.MessagingSystemKey.String(messagingSystem), semconv.MessagingOperationName(operation), kind, semconv.MessagingDestinationName(pool),
+	}
+}
+
+// messageID names a task: numbers are unique within their run.
+func messageID(run string, number uint64) string { return run + "/" + strconv.FormatUint(number, 10) }
+
+func (a *address) attributes() []attribute.KeyValue {
+	if a.Batch != "" {
+		return []attribute.KeyValue{keyBatch.String(a.Batch)}
+	}
+	return []attribute.KeyValue{semconv.MessagingMessageConversationID(a.WorkflowID), keyWorkflowID.String(a.WorkflowID), keyRunID.String(a.RunID)}
+}
+
+// enqueueSpan is the span of tasks that go into the queue under one header: those of a
+// wave have one together, unless a tracer gave each call a span of its own.
+type enqueueSpan struct {
+	span
+	tasks []int // in the wave or batch
+}
+
+// enqueue begins the span of tasks that have this header.
+func (t *tracing) enqueue(ctx context.Context, pool string, a *address, h *commonpb.Header) *enqueueSpan {
+	s := &enqueueSpan{span: t.start(t.caller(ctx, h), "enqueue", pool, trace.SpanKindProducer, time.Now())}
+	if s.IsRecording() {
+		s.SetAttributes(append(messaging("enqueue", semconv.MessagingOperationTypeSend, pool), a.attributes()...)...)
+	}
+	return s
+}
+
+// end ends the span of tasks of a run; missed is why not all of them are in the queue, nil
+// if they are.
+func (s *enqueueSpan) end(run string, task func(int) (number uint64, activityType string), missed error) {
+	if s.IsRecording() {
+		if len(s.tasks) == 1 {
+			number, name := task(s.tasks[0])
+			s.SetAttributes(semconv.MessagingMessageID(messageID(run, number)), keyActivityType.String(name))
+		} else {
+			s.SetAttributes(semconv.MessagingBatchMessageCount(len(s.tasks)))
+		}
+		if missed != nil {
+			s.SetStatus(codes.Error, missed.Error())
+		}
+	}
+	s.End()
+}
+
+var errNotQueued = errors.New("not in the queue; the run sends the call in another way")
+
+// process begins the span of an attempt.
+func (t *tracing) process(d *batchqueue.Delivery, a *address, c *call, h *commonpb.Header) span {
+	return t.attempt("process", semconv.MessagingOperationTypeProcess, d, a, c, h)
+}
+
+// attempt begins a span below enqueue that is linked to the attempt before. The task of a
+// process that makes no spans is below its caller.
+func (t *tracing) attempt(operation string, kind attribute.KeyValue, d *batchqueue.Delivery, a *address, c *call, h *commonpb.Header) span {
+	ctx := context.Background()
+	switch {
+	case c.Trace != nil:
+		ctx = decodeTrace(ctx, c.Trace)
+	case a.Trace != nil && c.Header == nil:
+		ctx = decodeTrace(ctx, a.Trace)
+	default:
+		ctx = t.caller(ctx, h)
+	}
+	s := t.start(ctx, operation, d.Pool, trace.SpanKindConsumer, time.Now(), linkTo(spanOf(d.LastFailure))...)
+	if s.IsRecording() {
+		s.SetAttributes(append(append(messaging(operation, kind, d.Pool), a.attributes()...),
+			semconv.MessagingMessageID(messageID(d.Run, d.Number)), semconv.MessagingDestinationPartitionID(strconv.Itoa(d.Slot())),
+			keyActivityType.String(d.Type), keyAttempt.Int(d.Attempt))...)
+	}
+	return s
+}
+
+// reclaim records that an attempt's executor went away, and its span with it. What it
+// returns is what the next attempt links to.
+func (t *tracing) reclaim(d *batchqueue.Delivery, a *address, kind batchqueue.Kind) []byte {
+	c, err := decodeCall(d.Payload)
+	if err != nil {
+		c = &call{}
+	}
+	h, err := c.headerOr(a.Header)
+	if err != nil {
+		h = nil
+	}
+	s := t.attempt("reclaim", semconv.MessagingOperationTypeSettle, d, a, c, h)
+	if s.IsRecording() {
+		s.SetAttributes(keyOutcome.String(kind.String()))
+		s.SetStatus(codes.Error, "the executor of this attempt is gone")
+	}
+	s.End()
+	return s.encoded()
+}
+
+// maxLinks is how many outcomes of a batch a deliver span links to; OpenTelemetry keeps
+// 128 by default.
+const maxLinks = 128
+
+// Ways in which outcomes come to their run.
+const (
+	waySignal = "signal"
+	wayWindow = "window"
+	wayAsk    = "ask"
+	wayToken  = "token"
+)
+
+// deliver begins the span of the delivery of outcomes: below the first one's process, and
+// linked to the others'. Where no process is known it is below the enqueue that common
+// tells; what nobody traced has no span.
+func (t *tracing) deliver(pool, way string, began time.Time, common []byte, outcomes []batchqueue.Outcome, attributes ...attribute.KeyValue) span {
+	var first trace.SpanContext
+	var links []trace.Link
+	for i := range outcomes {
+		sc := outcomeSpan(&outcomes[i])
+		switch {
+		case !sc.IsValid():
+		case !first.IsValid():
+			first = sc
+		case len(links) < maxLinks:
+			links = append(links, trace.Link{SpanContext: sc})
+		}
+	}
+	if !first.IsValid() { // no attempt has ended by itself
+		first, _ = readTrace(common)
+	}
+	if !first.IsValid() {
+		ctx := context.Background()
+		return span{Span: trace.SpanFromContext(ctx), ctx: ctx} // which does nothing
+	}
+	s := t.start(trace.ContextWithRemoteSpanContext(context.Background(), first), "deliver", pool, trace.SpanKindClient, began, links...)
+	if s.IsRecording() {
+		s.SetAttributes(append(append(messaging("deliver", semconv.MessagingOperationTypeSettle, pool), attributes...),
+			keyWay.String(way), semconv.MessagingBatchMessageCount(len(outcomes)))...)
+	}
+	return s
+}
+
+// outcomeSpan is the span of the attempt that an outcome comes from.
+func outcomeSpan(o *batchqueue.Outcome) trace.SpanContext {
+	if sc := spanOf(o.Payload); sc.IsValid() {
+		return sc
+	}
+	return spanOf(o.LastFailure)
+}
+
+// finish ends a span, with the error if there is one.
+func (s span) finish(err error) {
+	if err != nil && s.IsRecording() {
+		s.RecordError(err)
+		s.SetStatus(codes.Error, err.Error())
+	}
+	s.End()
+}
