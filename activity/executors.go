@@ -114,20 +114,17 @@ func (w *Worker) startExecutor(ctx context.Context, h *host, pool string) error 
 	if w.executors[pool] != nil {
 		return nil
 	}
-	e, err := w.newExecutor(ctx, h, batchqueue.ExecutorOptions{Pool: pool, ID: w.instance})
+	e, err := w.runExecutor(ctx, h, batchqueue.ExecutorOptions{Pool: pool, ID: w.instance})
 	if err != nil {
-		return err
-	}
-	if err := e.Start(ctx); err != nil {
 		return err
 	}
 	w.executors[pool] = e
 	return nil
 }
 
-// newExecutor fills in what all executors of the worker have in common. A dynamic activity
+// runExecutor starts an executor with what all of the worker's have in common. A dynamic activity
 // handles every type that was announced in the pool, by whatever release.
-func (w *Worker) newExecutor(ctx context.Context, h *host, o batchqueue.ExecutorOptions) (*batchqueue.Executor, error) {
+func (w *Worker) runExecutor(ctx context.Context, h *host, o batchqueue.ExecutorOptions) (*batchqueue.Executor, error) {
 	announced, err := w.rt.queue.Announced(ctx, o.Pool)
 	if err != nil {
 		return nil, err
@@ -143,10 +140,14 @@ func (w *Worker) newExecutor(ctx context.Context, h *host, o batchqueue.Executor
 	o.Deliver = func(ctx context.Context, b *batchqueue.Batch) error { return w.deliver(ctx, h, b) }
 	o.Observer = w.observer(o.Pool)
 	e, err := w.rt.queue.NewExecutor(o)
-	if err == nil {
-		w.reporting.add(e, o.Pool)
+	if err != nil {
+		return nil, err
 	}
-	return e, err
+	if err := e.Start(ctx); err != nil {
+		return nil, err
+	}
+	w.reporting.add(e, o.Pool)
+	return e, nil
 }
 
 func (w *Worker) announce(ctx context.Context) error {

@@ -116,11 +116,7 @@ func (s *heirs) all() []*batchqueue.Executor {
 // keepHeirs looks once per lease what there is to serve, until ctx ends.
 func (w *Worker) keepHeirs(ctx context.Context, h *host) {
 	start := func(pool string) (*batchqueue.Executor, error) {
-		e, err := w.newExecutor(ctx, h, batchqueue.ExecutorOptions{Pool: pool, Heir: true})
-		if err != nil {
-			return nil, err
-		}
-		return e, e.Start(ctx)
+		return w.runExecutor(ctx, h, batchqueue.ExecutorOptions{Pool: pool, Heir: true})
 	}
 	for sleep(ctx, w.rt.queue.Lease()) {
 		if err := w.serveOrphans(ctx, time.Now(), start); err != nil && ctx.Err() == nil {
