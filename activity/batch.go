@@ -50,7 +50,7 @@ func invalid(format string, args ...any) error {
 }
 
 // newBatch checks and encodes. It talks to nobody.
-func (r *Runtime) newBatch(ctx context.Context, o *BatchOptions, tasks []Task) (*batch, error) {
+func (r *Runtime) newBatch(ctx context.Context, o *BatchOptions, tasks []Task) (_ *batch, err error) {
 	if err := o.validate(len(tasks)); err != nil {
 		return nil, err
 	}
@@ -72,6 +72,11 @@ func (r *Runtime) newBatch(ctx context.Context, o *BatchOptions, tasks []Task) (
 		Retention: cmp.Or(o.Retention, defaultBatchRetention),
 		Slot:      unknownSlot,
 	}
+	defer func() {
+		if err != nil {
+			b.endSpans(err)
+		}
+	}()
 	for i := range tasks {
 		if b.wave.Tasks[i], err = r.draftTask(ctx, d, b, a, i, &tasks[i]); err != nil {
 			return nil, err

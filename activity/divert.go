@@ -1,6 +1,7 @@
 package activity
 
 import (
+	"cmp"
 	"context"
 	"encoding/base32"
 	"encoding/binary"
@@ -87,6 +88,8 @@ func (w *Worker) divert(ctx context.Context, t *activityTask) (bool, error) {
 		w.logger.Warn("[Slipstream] an activity task cannot go through the queue; it runs in place", "ActivityType", t.GetActivityType().GetName(), "Error", err)
 		return false, nil
 	}
+	missed := errInPlace
+	defer func() { d.endSpan(missed) }()
 	if !w.unclaimed.add(d.wave.Run, free) {
 		return false, nil
 	}
@@ -97,9 +100,10 @@ func (w *Worker) divert(ctx context.Context, t *activityTask) (bool, error) {
 	diverted, err := d.enqueue(ctx)
 	if !diverted {
 		w.unclaimed.remove(d.wave.Run)
+		missed = cmp.Or(err, errInPlace)
 		return false, err
 	}
-	d.endSpan()
+	missed = nil
 	add(w.rt.metrics.tasksDiverted, 1, w.rt.metrics.with(labels{pool: pool}))
 	w.vigils.keep(d)
 	return true, nil
@@ -181,6 +185,10 @@ func (w *Worker) newDiversion(ctx context.Context, pool string, t *activityTask)
 	if err != nil {
 		return nil, err
 	}
+	carried, err := carry(t)
+	if err != nil {
+		return nil, err
+	}
 	run := t.GetWorkflowExecution()
 	a := &address{
 		Namespace: t.GetWorkflowNamespace(), WorkflowID: run.GetWorkflowId(), RunID: run.GetRunId(),
@@ -191,10 +199,7 @@ func (w *Worker) newDiversion(ctx context.Context, pool string, t *activityTask)
 	a.Trace = d.span.encoded()
 	common, err := encodeAddress(a)
 	if err != nil {
-		return nil, err
-	}
-	carried, err := carry(t)
-	if err != nil {
+		d.span.finish(err)
 		return nil, err
 	}
 	task := batchqueue.Task{

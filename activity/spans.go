@@ -55,9 +55,13 @@ func (b *batch) endSpans(err error) {
 	}
 }
 
-// endSpan ends the span of a task that was diverted.
-func (d *diversion) endSpan() {
-	d.span.end(d.wave.Run, func(int) (uint64, string) { return divertedNumber, d.wave.Tasks[0].Type }, nil)
+// errInPlace is why the span of a task that was not diverted ends with an error.
+var errInPlace = errors.New("not in the queue; the task runs in place")
+
+// endSpan ends the span of a task that was to be diverted; missed is why it was not, nil
+// if it was.
+func (d *diversion) endSpan(missed error) {
+	d.span.end(d.wave.Run, func(int) (uint64, string) { return divertedNumber, d.wave.Tasks[0].Type }, missed)
 }
 
 // beginSpan begins the span of the attempt, and lets who ends it know which one that is.
