@@ -50,6 +50,7 @@ func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) ba
 	v := &invocation{w: w, h: h, d: d, address: noAddress, call: noCall}
 	err := v.decode()
 	v.beginSpan()
+	defer v.abandonSpan()
 	v.args, v.dc, v.fc = w.rt.client.taskConverters(v.address, d.Type)
 	v.sealed = v.dc
 	if v.diverted != nil {

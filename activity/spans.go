@@ -124,6 +124,15 @@ func (v *invocation) endSpan(queueCtx context.Context, result batchqueue.Result)
 	return result
 }
 
+// abandonSpan ends the span of an attempt whose handler ended its goroutine; every other
+// one has ended before.
+func (v *invocation) abandonSpan() {
+	if v.span.real && v.span.IsRecording() {
+		v.span.SetStatus(codes.Error, "the handler ended its goroutine")
+		v.span.End()
+	}
+}
+
 // traceForNext is the trace context of a chain's next step: its attempts are below the
 // attempt that it follows from.
 func (v *invocation) traceForNext() []byte {

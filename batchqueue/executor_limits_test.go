@@ -3,6 +3,7 @@ package batchqueue
 import (
 	"context"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,7 +141,12 @@ func TestHeartbeatDetailsTravelWithTheLease(t *testing.T) {
 // A handler that ends its goroutine leaves its permit free and its task to the time-out.
 func TestHandlerThatEndsItsGoroutine(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {
-		e := l.start(ExecutorOptions{Concurrency: 1, Handler: func(ctx context.Context, d *Delivery) Result {
+		var inside atomic.Int64
+		observer := Observer{
+			Started:  func(*Delivery) { inside.Add(1) },
+			Returned: func(*Delivery, Result, time.Duration) { inside.Add(-1) },
+		}
+		e := l.start(ExecutorOptions{Concurrency: 1, Observer: observer, Handler: func(ctx context.Context, d *Delivery) Result {
 			if d.Number == 1 {
 				runtime.Goexit()
 			}
@@ -151,6 +157,7 @@ func TestHandlerThatEndsItsGoroutine(t *testing.T) {
 		require.Zero(t, took)
 		require.Zero(t, e.Stats().Running)
 		l.await(2)
+		require.Zero(t, inside.Load(), "the observer hears of the end of both")
 		require.Equal(t, KindStartToClose, l.one("run", 1).Kind)
 	})
 }

@@ -9,7 +9,7 @@ type Observer struct {
 	Claimed func(slot, n int, took time.Duration)
 	// Started: the handler is about to run.
 	Started func(d *Delivery)
-	// Returned: the handler returned after ran.
+	// Returned: the handler returned after ran; r is zero if it ended its goroutine instead.
 	Returned func(d *Delivery, r Result, ran time.Duration)
 	// Settled: the outcome is recorded; it is the task's last word.
 	Settled func(d *Delivery, o Outcome)

@@ -21,11 +21,8 @@ func (e *Executor) handle(c *claim) {
 		e.stats.running.Add(-1)
 		e.claimer.returned(c.d.slot, c.d.losses)
 	}()
-	e.obs.Started(c.d)
-	r := e.opts.Handler(c.ctx, c.d)
-	now := time.Now()
+	r, now := e.call(c)
 	e.alarms.remove(c)
-	e.obs.Returned(c.d, r, now.Sub(c.started))
 	first, canceled := e.table.report(c)
 	if !first {
 		return
@@ -39,6 +36,17 @@ func (e *Executor) handle(c *claim) {
 		end = ending{kind: kind, canceled: canceled}
 	}
 	e.conclude(c, end, r.Payload)
+}
+
+// call runs the handler, and tells the observer even if that ends its goroutine.
+func (e *Executor) call(c *claim) (r Result, returned time.Time) {
+	e.obs.Started(c.d)
+	defer func() {
+		returned = time.Now()
+		e.obs.Returned(c.d, r, returned.Sub(c.started))
+	}()
+	r = e.opts.Handler(c.ctx, c.d)
+	return r, returned
 }
 
 // timeOut reports a claim whose limit ran out, without waiting for its handler.
