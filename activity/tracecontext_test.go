@@ -2,10 +2,13 @@ package activity
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/baggage"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	commonpb "go.temporal.io/api/common/v1"
 )
 
@@ -24,6 +27,17 @@ func TestTraceContextTravels(t *testing.T) {
 	require.True(t, spanContext(t).WithRemote(true).Equal(trace.SpanContextFromContext(ctx)))
 	require.Equal(t, "acme", baggage.FromContext(ctx).Member("tenant").Value())
 	require.Nil(t, encodeTrace(t.Context()), "nothing to carry")
+}
+
+// Redis keeps baggage readable, so it gets none that the propagator keeps in the process.
+func TestBaggageTravelsOnlyIfThePropagatorCarriesIt(t *testing.T) {
+	bag, err := baggage.Parse("tenant=acme")
+	require.NoError(t, err)
+	ctx := baggage.ContextWithBaggage(t.Context(), bag)
+	for propagator, want := range map[propagation.TextMapPropagator]string{propagation.Baggage{}: "acme", propagation.TraceContext{}: ""} {
+		started := newTracing(Telemetry{TracerProvider: noop.NewTracerProvider(), Propagator: propagator}).start(ctx, "enqueue", "pool", trace.SpanKindProducer, time.Now())
+		require.Equal(t, want, baggage.FromContext(started.ctx).Member("tenant").Value())
+	}
 }
 
 // A release that knows nothing of traces reads the message as if there were none.

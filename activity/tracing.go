@@ -3,10 +3,12 @@ package activity
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.41.0"
@@ -33,6 +35,9 @@ func newTracing(t Telemetry) *tracing {
 // context of the call's own span.
 const callerField = "_tracer-data"
 
+// baggageField is what propagators that carry baggage name among their fields.
+const baggageField = "baggage"
+
 // caller returns ctx with the span and the baggage that the header has; without, those of
 // ctx are the caller's.
 func (t *tracing) caller(ctx context.Context, h *commonpb.Header) context.Context {
@@ -47,10 +52,19 @@ func (t *tracing) caller(ctx context.Context, h *commonpb.Header) context.Contex
 	return t.propagator.Extract(ctx, carrier)
 }
 
+// travelling returns ctx without baggage that the propagator would not send to another
+// process: Redis keeps it readable.
+func (t *tracing) travelling(ctx context.Context) context.Context {
+	if baggage.FromContext(ctx).Len() == 0 || slices.Contains(t.propagator.Fields(), baggageField) {
+		return ctx
+	}
+	return baggage.ContextWithoutBaggage(ctx)
+}
+
 // span is a span of ours. Where no provider makes spans, it is the one above.
 type span struct {
 	trace.Span
-	ctx  context.Context // with the span and its baggage
+	ctx  context.Context // with the span and the baggage that travels
 	real bool
 }
 
@@ -65,7 +79,7 @@ func (t *tracing) start(ctx context.Context, operation, pool string, kind trace.
 	ctx, s := t.tracer.Start(ctx, operation+" "+pool, options...) //nolint:spancheck // the caller ends it
 	sc := s.SpanContext()
 	// A tracer that makes no spans hands out the one above.
-	return span{Span: s, ctx: ctx, real: sc.IsValid() && sc.SpanID() != above.SpanID()} //nolint:spancheck // the caller ends it
+	return span{Span: s, ctx: t.travelling(ctx), real: sc.IsValid() && sc.SpanID() != above.SpanID()} //nolint:spancheck // the caller ends it
 }
 
 // encoded is what the task carries; nil if there is no such span.
