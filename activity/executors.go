@@ -150,7 +150,12 @@ func (w *Worker) runExecutor(ctx context.Context, h *host, o batchqueue.Executor
 	return e, nil
 }
 
+// announce says what the worker handles if some of it is marked. Who serves runs of former
+// releases only leaves their announcements to end: then it is not needed any more.
 func (w *Worker) announce(ctx context.Context) error {
+	if w.need != needMarked {
+		return nil
+	}
 	types := w.registry.types(maps.Keys(w.rt.o.Marks))
 	for _, pool := range w.pools() {
 		if err := w.rt.queue.Announce(ctx, pool, types); err != nil {

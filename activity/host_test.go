@@ -228,6 +228,49 @@ func TestATunerNeedsAConcurrency(t *testing.T) {
 	require.Equal(t, "<x>", text(t, s.run(t, worker.Options{Tuner: tuner}, registerNoContext, "noContext", nil, "x")))
 }
 
+// What a former release announced a worker serves, whatever is marked now, but it does not announce it anew.
+func TestAWorkerWithoutMarksServesWhatWasAnnounced(t *testing.T) {
+	s := newSite(t, client.Options{})
+	s.plugin.rt.o.Marks = nil
+	require.NoError(t, s.queue.Announce(context.Background(), PoolName("queue", "", ""), []string{"noContext"}))
+	both := func(w worker.Worker) { w.RegisterActivity(noContext); w.RegisterActivity(onlyError) }
+	require.Equal(t, "<x>", text(t, s.run(t, worker.Options{}, both, "noContext", nil, "x")))
+	types, err := s.queue.Announced(context.Background(), PoolName("queue", "", ""))
+	require.NoError(t, err)
+	require.Equal(t, map[string]bool{"noContext": true}, types, "the former release's, until they end")
+}
+
+// A release that removes all marks while Redis is away cannot read what was announced.
+func TestAWorkerWithoutMarksServesWhatItCannotTell(t *testing.T) {
+	s := newSite(t, client.Options{})
+	s.plugin.rt.o.Marks = nil
+	address := s.redis.Addr()
+	s.redis.Close()
+	w := worker.New(s.client, "queue", worker.Options{})
+	w.RegisterActivity(noContext)
+	require.NoError(t, w.Start())
+	defer w.Stop()
+	require.NoError(t, s.redis.StartAddr(address))
+	s.enqueue(t, "noContext", nil, "x")
+	s.frontend.signal(t)
+}
+
+func TestATunerWithoutMarksIsAWarning(t *testing.T) {
+	s := newSite(t, client.Options{})
+	s.plugin.rt.o.Marks = nil
+	require.NoError(t, s.queue.Announce(context.Background(), PoolName("queue", "", ""), []string{"noContext"}))
+	tuner, err := worker.NewFixedSizeTuner(worker.FixedSizeTunerOptions{NumWorkflowSlots: 5, NumActivitySlots: 5, NumLocalActivitySlots: 5, NumNexusSlots: 5})
+	require.NoError(t, err)
+	w := worker.New(s.client, "queue", worker.Options{Tuner: tuner})
+	w.RegisterActivity(noContext)
+	require.NoError(t, w.Start())
+	defer w.Stop()
+	warnings := s.log.at("warn")
+	require.Len(t, warnings, 1)
+	require.Contains(t, warnings[0].message, "no executor in this worker")
+	require.Contains(t, fmt.Sprint(warnings[0].keyvals), "set plugin.Options.Concurrency")
+}
+
 func TestWorkerStopTimeoutIsRaised(t *testing.T) {
 	s := newSite(t, client.Options{})
 	o := worker.PluginConfigureWorkerOptions{

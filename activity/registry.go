@@ -92,6 +92,13 @@ func (r *registry) find(name string) *handler {
 	return r.dynamic
 }
 
+// empty tells whether there is no handler at all.
+func (r *registry) empty() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.handlers) == 0 && r.dynamic == nil
+}
+
 // types returns the names that have a handler, sorted. A dynamic activity handles those
 // of names too.
 func (r *registry) types(names ...iter.Seq[string]) []string {

@@ -53,6 +53,7 @@ type Worker struct {
 	background   context.Context // ends when the user's BackgroundActivityContext does
 	maxWindows   int32
 	fleet        fleet
+	need         need
 	budget       *batchqueue.Budget // nil where the worker runs nothing that is marked
 
 	addresses lastAddress
@@ -203,29 +204,42 @@ func (w *Worker) enterWindow() bool {
 
 func (w *Worker) leaveWindow() { w.windows.Add(-1) }
 
-// needsExecutor tells whether the worker runs activities that are marked, or that a former
-// release announced: runs that were routed then go on, whatever is marked now.
-func (w *Worker) needsExecutor(ctx context.Context) bool {
+// need is why a worker has an executor.
+type need int
+
+const (
+	needNone need = iota
+	// needFormer: what it registers was announced by a former release, or that cannot be
+	// told: runs that were routed then go on, whatever is marked now.
+	needFormer
+	needMarked // it registers what is marked
+)
+
+func (w *Worker) needsExecutor(ctx context.Context) need {
 	if w.options.LocalActivityWorkerOnly {
-		return false
+		return needNone
 	}
 	for name := range w.rt.o.Marks {
 		if w.registry.find(name) != nil {
-			return true
+			return needMarked
 		}
+	}
+	if w.registry.empty() {
+		return needNone
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	former, err := w.rt.queue.Announced(ctx, PoolName(w.taskQueue, "", w.build))
 	if err != nil {
 		w.logger.Debug("[Slipstream] cannot tell which activities former releases of this worker announced", "Error", err)
+		return needFormer
 	}
 	for name := range former {
 		if w.registry.find(name) != nil {
-			return true
+			return needFormer
 		}
 	}
-	return false
+	return needNone
 }
 
 // concurrency is the number of marked activities that the worker runs at a time.
@@ -249,7 +263,8 @@ func (w *Worker) Start(ctx context.Context, register func(any, sdkactivity.Regis
 	w.begun.Store(true)
 	w.rt.workerStarted(ctx)
 	w.enlist(ctx)
-	if !w.needsExecutor(ctx) {
+	w.need = w.needsExecutor(ctx)
+	if w.need == needNone {
 		close(w.announced)
 		return w.undoOn(next(ctx))
 	}
@@ -257,7 +272,13 @@ func (w *Worker) Start(ctx context.Context, register func(any, sdkactivity.Regis
 	if err == nil {
 		w.budget, err = w.newBudget(concurrency)
 	}
-	if err != nil {
+	switch {
+	case err != nil && w.need == needFormer:
+		w.logger.Warn("[Slipstream] no executor in this worker: nothing that it registers is marked now, and what runs of former releases "+
+			"have in the queue is left to other workers", "Error", err)
+		close(w.announced)
+		return w.undoOn(next(ctx))
+	case err != nil:
 		return w.undoOn(err)
 	}
 	w.slots = newSlotGauges(&w.rt.client, w.taskQueue, concurrency)
