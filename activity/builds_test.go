@@ -117,6 +117,7 @@ func TestDispatchKeepsUnpinnedRunsApart(t *testing.T) {
 
 func TestWorkersWithoutVersioningSayNothingOfTheirOwnPools(t *testing.T) {
 	d := newDesk(t, RuntimeOptions{})
+	d.serve(testQueue)
 	d.announce(t, testQueue, "A")
 	m := d.dispatch(t, waveOf(callOf(1, "A")))
 	d.reconcile(t, &wire.Ask{Open: []wire.OpenCall{{
@@ -125,13 +126,26 @@ func TestWorkersWithoutVersioningSayNothingOfTheirOwnPools(t *testing.T) {
 	require.Empty(t, d.heir(t))
 }
 
-// A run keeps to the pools that its record names. Where marks name one no more, this worker is asked for tasks there.
-func TestAPoolThatNoMarkNamesAnyMoreIsInherited(t *testing.T) {
-	d := newDesk(t, RuntimeOptions{Marks: map[string]string{"A": "fast"}})
-	for _, pool := range []string{"", "fast", "slow"} {
+// serve makes the worker one that has executors of the pools.
+func (d *desk) serve(pools ...string) {
+	d.w.executors = executors{}
+	for _, pool := range pools {
+		d.w.executors[pool] = &batchqueue.Executor{}
+	}
+}
+
+// A run keeps to the pools that its record names. Where no mark names one any more, or nobody registers what is marked for
+// it, this worker is asked for tasks there.
+func TestAPoolThatTheWorkerDoesNotServeIsInherited(t *testing.T) {
+	marks := map[string]string{"A": "fast", "unregistered": "marked"}
+	d := newDesk(t, RuntimeOptions{Marks: marks})
+	d.serve(PoolName(testQueue, "", ""), PoolName(testQueue, "fast", ""))
+	for _, pool := range []string{"", "fast", "slow", "marked"} {
 		d.w.inherit(context.Background(), PoolName(testQueue, pool, ""))
 	}
-	require.Equal(t, batchqueue.Inheritance{Pools: []string{PoolName(testQueue, "slow", "")}}, d.heir(t))
+	inheritance := d.heir(t)
+	require.Empty(t, inheritance.Heir)
+	require.ElementsMatch(t, []string{PoolName(testQueue, "slow", ""), PoolName(testQueue, "marked", "")}, inheritance.Pools)
 }
 
 // A legacy build ID says nothing about moving: its runs are taken for pinned.
@@ -169,6 +183,7 @@ func TestAsksMakeAnHeir(t *testing.T) {
 	// Back to workers without versioning: they have no name, and inherit all the same.
 	d.w.options.DeploymentOptions = worker.DeploymentOptions{}
 	d.w.build, d.w.deployed = "", false
+	d.serve(testQueue)
 	require.Empty(t, ask(testQueue))
 	pool := UnpinnedPoolName(testQueue, "", "shop.b1")
 	require.Equal(t, batchqueue.Inheritance{Pools: []string{pool}}, ask(pool))

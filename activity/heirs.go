@@ -18,7 +18,8 @@ import (
 // the heir of the task queue's family of pools. The executors of that build read it, and
 // serve what has not been attended for two leases.
 //
-// Without versioning it is the same with a pool that only marks of a former release name.
+// Without versioning it is the same with a pool that nobody serves any more: no mark names
+// it, or no worker registers what is marked for it.
 
 const (
 	// inheritEvery is how often a worker repeats its word on a pool, at most. The word
@@ -67,9 +68,9 @@ func (w *Worker) family() string { return PoolName(w.taskQueue, "", "") }
 
 // inherit gives this build's word on a pool where a run has tasks whose workflow task
 // this worker was given. Who does not use versioning has nothing to say about the pools
-// of its own marks. Best effort: the run asks again.
+// that it serves itself. Best effort: the run asks again.
 func (w *Worker) inherit(ctx context.Context, pool string) {
-	if !isUnpinned(pool, w.taskQueue) || (w.build == "" && w.names(pool)) || !w.words.due(pool, time.Now()) {
+	if !isUnpinned(pool, w.taskQueue) || (w.build == "" && w.serves(pool)) || !w.words.due(pool, time.Now()) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
@@ -80,17 +81,14 @@ func (w *Worker) inherit(ctx context.Context, pool string) {
 	}
 }
 
-// names tells whether the marks name the pool, whoever serves it.
-func (w *Worker) names(pool string) bool {
-	if pool == PoolName(w.taskQueue, "", w.build) {
-		return true
+// serves tells whether the worker has an executor of the pool's own.
+func (w *Worker) serves(pool string) bool {
+	select {
+	case <-w.announced: // executors are complete
+		return w.executors[pool] != nil
+	default:
+		return false
 	}
-	for _, name := range w.rt.o.Marks {
-		if pool == PoolName(w.taskQueue, name, w.build) {
-			return true
-		}
-	}
-	return false
 }
 
 // heirs are the executors of a worker that serve pools of former builds. They belong to
