@@ -1,0 +1,81 @@
+package activity
+
+import (
+	"context"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+)
+
+// spanCount makes spans that do nothing but count those that have not ended.
+type spanCount struct {
+	noop.TracerProvider
+	begun, open atomic.Int64
+}
+
+func (c *spanCount) Tracer(string, ...trace.TracerOption) trace.Tracer {
+	return &countedTracer{count: c}
+}
+
+type countedTracer struct {
+	noop.Tracer
+	count *spanCount
+}
+
+func (c *countedTracer) Start(ctx context.Context, _ string, _ ...trace.SpanStartOption) (context.Context, trace.Span) {
+	c.count.begun.Add(1)
+	c.count.open.Add(1)
+	s := &countedSpan{count: c.count, id: byte(c.count.begun.Load())}
+	return trace.ContextWithSpan(ctx, s), s
+}
+
+type countedSpan struct {
+	noop.Span
+	count *spanCount
+	id    byte
+	ended atomic.Bool
+}
+
+func (s *countedSpan) IsRecording() bool { return !s.ended.Load() }
+
+func (s *countedSpan) SpanContext() trace.SpanContext {
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{s.id}, TraceFlags: trace.FlagsSampled})
+}
+
+func (s *countedSpan) End(...trace.SpanEndOption) {
+	if !s.ended.Swap(true) {
+		s.count.open.Add(-1)
+	}
+}
+
+func TestSpansEndWhereABatchIsRefused(t *testing.T) {
+	c := newCounter(t, client.Options{})
+	count := &spanCount{}
+	c.rt.tracing = newTracing(Telemetry{TracerProvider: count, Propagator: propagation.TraceContext{}})
+	_, err := c.EnqueueBatch(context.Background(), options("batch"), []Task{taskA("x"), taskA(strings.Repeat("x", 70_000))})
+	require.ErrorContains(t, err, "Args have 70")
+	require.EqualValues(t, 1, count.begun.Load())
+	require.Zero(t, count.open.Load())
+}
+
+func TestSpansEndWhereAHandlerEndsItsGoroutine(t *testing.T) {
+	s := newSite(t, client.Options{})
+	count := &spanCount{}
+	s.plugin.rt.tracing = newTracing(Telemetry{TracerProvider: count, Propagator: propagation.TraceContext{}})
+	s.start(t, worker.Options{}, func() (string, error) {
+		runtime.Goexit()
+		return "", nil
+	})
+	s.enqueue(t, "noContext", nil)
+	require.Eventually(t, func() bool { return count.begun.Load() > 0 && count.open.Load() == 0 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return s.onlyWorker().slots.running.Load() == 0 }, 10*time.Second, 10*time.Millisecond)
+}
