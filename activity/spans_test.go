@@ -79,3 +79,15 @@ func TestSpansEndWhereAHandlerEndsItsGoroutine(t *testing.T) {
 	require.Eventually(t, func() bool { return count.begun.Load() > 0 && count.open.Load() == 0 }, 10*time.Second, 10*time.Millisecond)
 	require.Eventually(t, func() bool { return s.onlyWorker().slots.running.Load() == 0 }, 10*time.Second, 10*time.Millisecond)
 }
+
+func TestSpansEndWhereATaskRunsInPlace(t *testing.T) {
+	s := newDivertingSite(t, client.Options{})
+	count := &spanCount{}
+	s.plugin.rt.tracing = newTracing(Telemetry{TracerProvider: count, Propagator: propagation.TraceContext{}})
+	s.start(t, worker.Options{}, noContext)
+	s.plugin.rt.breaker.report(false)
+	s.frontend.tasks <- taskOf(t, "noContext", "x")
+	completed(t, s.frontend.answer(t))
+	require.EqualValues(t, 1, count.begun.Load())
+	require.Zero(t, count.open.Load())
+}
