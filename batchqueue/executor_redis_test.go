@@ -95,6 +95,7 @@ func TestKilledExecutorOnRedis(t *testing.T) {
 	require.Equal(t, 2, r.awaitOutcome("run-2", 3).Attempt)
 	c.mend()
 	r.eventually("a knows that its claims are gone", func() bool { return a.Stats().Held == 0 })
+	r.eventually("its handler knows too", func() bool { return ga.cause(3) != nil })
 	require.ErrorIs(t, ga.cause(3), ErrLeaseLost)
 	require.Empty(t, r.twice)
 	require.Zero(t, gb.starts(2))

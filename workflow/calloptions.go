@@ -22,8 +22,8 @@ type Options struct {
 type optionsKey struct{}
 
 // WithOptions returns a context whose activity calls go by o; o replaces options that ctx
-// has from an earlier call. Without the plugin, and for activities that are not marked, it
-// makes no difference.
+// has from an earlier call. Without the plugin it makes no difference; for activities that
+// are not marked none but a header field that says plain.
 //
 // It panics where o makes no sense, which fails the workflow task until the code is mended.
 func WithOptions(ctx sdkworkflow.Context, o Options) sdkworkflow.Context {

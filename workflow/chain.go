@@ -3,6 +3,7 @@ package workflow
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/converter"
@@ -84,8 +85,12 @@ type chain struct {
 	ctx     sdkworkflow.Context
 	steps   []Step
 	results bool
-	// taken: the router has taken all steps as one call.
+	// taken: the router has taken all steps as one call. It does so again if an interceptor
+	// repeats the call.
 	taken bool
+	// walks: it has not, and the steps are called one by one. An interceptor that passes
+	// the first call on later must not make the router take all of them then.
+	walks bool
 }
 
 type chainKey struct{}
@@ -96,24 +101,50 @@ func begin(ctx sdkworkflow.Context, input any, steps []Step, results bool) sdkwo
 		settable.SetError(err)
 		return future
 	}
-	c := &chain{ctx: ctx, steps: steps, results: results}
+	c := &chain{ctx: ctx, steps: ownSteps(steps), results: results}
 	first := sdkworkflow.ExecuteActivity(sdkworkflow.WithValue(c.contextOf(0), chainKey{}, c), steps[0].Activity, input)
 	if c.taken {
 		return first
 	}
+	c.walks = true
 	sdkworkflow.GoNamed(ctx, "slipstream chain", func(ctx sdkworkflow.Context) {
 		c.walk(ctx, first, settable, walker{
 			ctx: c.ctx,
 			execute: func(step int, args []any) sdkworkflow.Future {
 				return sdkworkflow.ExecuteActivity(c.contextOf(step), c.steps[step].Activity, args...)
 			},
-			encode: func(value any) (*commonpb.Payloads, error) {
-				input, _, err := encodedBy(sdkworkflow.NewContinueAsNewError(c.ctx, "slipstream", value))
-				return input, err
-			},
+			encode: c.encode,
 		})
 	})
 	return future
+}
+
+// encode makes a payload as workflow code's converter does. With the plugin this does not
+// pass the user's interceptors.
+func (c *chain) encode(value any) (*commonpb.Payloads, error) {
+	ctx := c.ctx
+	if r, ok := ctx.Value(routerKey{}).(*router); ok {
+		ctx = sdkworkflow.WithValue(ctx, outboundKey, r.Next)
+	}
+	encoded, _, err := encodedBy(sdkworkflow.NewContinueAsNewError(ctx, "slipstream", value))
+	return encoded, err
+}
+
+// ownSteps copies steps: a chain that walks reads them long after the caller may have
+// changed its own.
+func ownSteps(steps []Step) []Step {
+	steps = slices.Clone(steps)
+	for i := range steps {
+		if given := steps[i].Options; given != nil {
+			o := *given
+			if o.RetryPolicy != nil {
+				policy := *o.RetryPolicy
+				o.RetryPolicy = &policy
+			}
+			steps[i].Options = &o
+		}
+	}
+	return steps
 }
 
 func validSteps(steps []Step) error {

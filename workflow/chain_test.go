@@ -12,6 +12,7 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	sdkactivity "go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/temporal"
 	sdkworkflow "go.temporal.io/sdk/workflow"
 
@@ -201,6 +202,85 @@ func TestAChainStepByStep(t *testing.T) {
 			require.Equal(t, c.waves, b.queue.numbers())
 		})
 	}
+}
+
+// slowed passes activity calls on in a coroutine, as a limiter of the user's would, and again as often as told.
+type slowed struct {
+	interceptor.WorkerInterceptorBase
+	interceptor.WorkflowInboundInterceptorBase
+	interceptor.WorkflowOutboundInterceptorBase
+	later bool
+	tries int
+}
+
+func (s *slowed) InterceptWorkflow(_ sdkworkflow.Context, next interceptor.WorkflowInboundInterceptor) interceptor.WorkflowInboundInterceptor {
+	s.WorkflowInboundInterceptorBase.Next = next
+	return s
+}
+
+func (s *slowed) Init(outbound interceptor.WorkflowOutboundInterceptor) error {
+	s.WorkflowOutboundInterceptorBase.Next = outbound
+	return s.WorkflowInboundInterceptorBase.Next.Init(s)
+}
+
+func (s *slowed) ExecuteActivity(ctx sdkworkflow.Context, name string, args ...any) (future sdkworkflow.Future) {
+	next := s.WorkflowOutboundInterceptorBase.Next
+	if !s.later {
+		for range s.tries {
+			future = next.ExecuteActivity(ctx, name, args...)
+		}
+		return future
+	}
+	future, settable := sdkworkflow.NewFuture(ctx)
+	sdkworkflow.Go(ctx, func(sdkworkflow.Context) { settable.Chain(next.ExecuteActivity(ctx, name, args...)) })
+	return future
+}
+
+// Interceptors may pass a chain's first call on when they like, and as often: its steps run in order, and what comes
+// out is the result of the last.
+func TestInterceptorsOfChains(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		users *slowed
+		waves [][]uint64
+	}{
+		"later": {&slowed{later: true}, [][]uint64{{1}, {2}}},
+		"twice": {&slowed{tries: 2}, [][]uint64{{1, 2}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBenchWith(t, []interceptor.WorkerInterceptor{c.users}, onePool)
+			b.queue.answer = func(c *wire.Call) wire.Answer {
+				var s string
+				require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(c.Input, &s))
+				for range 1 + len(c.Then) {
+					s = "plain " + s
+				}
+				p, err := encodeJSON(s)
+				require.NoError(t, err)
+				return wire.Answer{State: wire.StateDone, Outcome: &wire.Outcome{Kind: wire.KindCompleted, Payloads: p.GetPayloads()}}
+			}
+			got, err := b.run(chained("x", steps("Echo", "Other")...))
+			require.NoError(t, err)
+			require.Equal(t, "plain plain x", got)
+			require.Equal(t, c.waves, b.queue.numbers())
+		})
+	}
+}
+
+// The steps are those of the moment of the call, whatever becomes of the caller's slice.
+func TestAChainKeepsItsSteps(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(c *workflow.Config) { c.Enabled = func() bool { return false } })
+	got, err := b.run(func(ctx sdkworkflow.Context) (s string, err error) {
+		own := &sdkworkflow.ActivityOptions{StartToCloseTimeout: time.Minute, RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 1}}
+		all := []workflow.Step{{Activity: "Echo"}, {Activity: "Echo", Options: own}}
+		chain := workflow.Chain(options(ctx), "x", all...)
+		all[1].Activity, own.StartToCloseTimeout, own.RetryPolicy.MaximumAttempts = "nobody knows", -1, -1
+		err = chain.Get(ctx, &s)
+		return s, err
+	})
+	require.NoError(t, err)
+	require.Equal(t, "plain plain x", got)
 }
 
 func TestAChainStepByStepFailsAlike(t *testing.T) {

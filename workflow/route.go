@@ -20,7 +20,8 @@ const (
 	// it: to change such a rule, raise it and keep the old rule for old records.
 	//
 	// While a release is rolled out, workers of the one before take over runs that it has
-	// begun. So a new version is known in one release and written from the next one on.
+	// begun. So a new version is known in one release and written from the next one on. (2 is
+	// the first that any release writes.)
 	protocolWritten = 2
 	// protocolKnown is the highest version that this code goes by.
 	protocolKnown = 2

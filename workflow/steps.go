@@ -16,7 +16,7 @@ import (
 func (r *router) take(ctx sdkworkflow.Context, activityType, pool string, first *options) (*chain, []wire.Step) {
 	c, _ := ctx.Value(chainKey{}).(*chain)
 	// Interceptors may make calls of their own with the context of ours.
-	if c == nil || c.taken || activityType != c.typeOf(0) {
+	if c == nil || c.walks || activityType != c.typeOf(0) {
 		return nil, nil
 	}
 	own := optionsOf(ctx)

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func recorded(t testing.TB, name string) *historypb.History {
 	t.Helper()
-	f, err := os.Open("../../workflow/testdata/" + name + ".json")
+	f, err := os.Open("../../workflow/testdata/histories/protocol-1/" + name + ".json")
 	require.NoError(t, err)
 	defer f.Close()
 	h, err := client.HistoryFromJSON(f, client.HistoryJSONOptions{})
