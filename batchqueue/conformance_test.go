@@ -1201,6 +1201,19 @@ var conformance = []struct {
 		b.settle(done(again))
 		require.Equal(b, "common", string(b.batches()[0].Common))
 	}},
+	{"a redriven task of a run that was folded has its own wave's data", func(b *bench) {
+		fold := func(n uint64, common string) *Delivery {
+			b.enqueueWave(Wave{ID: n, Common: []byte(common), Tasks: []Task{task(n)}})
+			return b.claim(1)[0]
+		}
+		l := b.poison(fold(5, "the first"))
+		b.deliver()
+		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
+		b.settle(done(fold(6, "the second")))
+		require.NoError(b, b.q.Redrive(b.ctx, b.pool, 0, l.ID))
+		again := b.claim(1)[0]
+		require.Equal(b, "the first", string(again.Common))
+	}},
 	{"a task that is redriven after its outcome was taken is open again", func(b *bench) {
 		b.enqueue(task(1))
 		l := b.poison(b.claim(1)[0])

@@ -28,6 +28,14 @@ local function withdraw(run, n, fingerprint)
   return true
 end
 
+-- own_data names what a folded run's wave shared by its digest. The letter may be older
+-- than the record, in which FIRST is another wave by now.
+local function own_data(f)
+  if f.w ~= FIRST then return end
+  f.common = f.c or f.common or ''
+  if f.common ~= '' then f.w = string.sub(redis.sha1hex(f.common), 1, 8) end
+end
+
 -- restore gives the run its wave's common data back, which it may have trimmed, and says
 -- whether they are there.
 local function restore(run, n, wave, common)
@@ -46,6 +54,7 @@ local function redrive(f)
   local state, fingerprint = record(run, n)
   if state and fingerprint ~= wanted then return 'superseded' end
   if state == 'q' or state == 'x' or state == 'd' or state == 'z' then return 'ok' end -- asked for again
+  own_data(f)
   if not restore(run, n, f.w, f.common or '') then return 'bare' end
   if state == 'f' then
     if not withdraw(run, n, wanted) then return 'delivering' end
