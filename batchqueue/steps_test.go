@@ -273,6 +273,20 @@ var conformanceOfSteps = []struct {
 		require.Equal(b, 1, d.Step)
 		require.Equal(b, "result of payload 1", string(d.Payload))
 	}},
+	{"a task that cannot be decoded fails in its step", func(b *bench) {
+		b.enqueue(chain(1, "B"))
+		b.settle(done(b.claimOf("A")))
+		record := b.q.keys.slot(b.pool, 0) + suffixRun + encodeRun(run)
+		for field := range b.q.rdb.HGetAll(b.ctx, record).Val() {
+			if field[0] == 'w' {
+				require.NoError(b, b.q.rdb.HSet(b.ctx, record, field, "\x01junk").Err())
+			}
+		}
+		require.Empty(b, b.claimAs("e1", 1, "B"))
+		o := b.outcome()
+		require.Equal(b, KindPoison, o.Kind)
+		require.Equal(b, 1, o.Step)
+	}},
 	{"steps ring for others where the home executors have too few permits", func(b *bench) {
 		bell := b.q.rdb.Subscribe(b.ctx, b.q.keys.poolBell(b.pool))
 		defer func() { _ = bell.Close() }()

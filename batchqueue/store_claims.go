@@ -121,7 +121,11 @@ func optional(s string) []byte {
 
 // setAside handles a claim that this code cannot run.
 func (q *Queue) setAside(ctx context.Context, pool string, d *Delivery, s storedEntry, cause error) {
-	action, body := byte('D'), encodeOutcome(&Outcome{Kind: KindPoison, Retry: RetryNonRetryable})
+	o := Outcome{Kind: KindPoison, Retry: RetryNonRetryable}
+	if _, at, _, err := decodeEntry([]byte(s.task)); err == nil {
+		o.Step = at.step
+	}
+	action, body := byte('D'), encodeOutcome(&o)
 	if errors.Is(cause, errNoCommon) {
 		action = byte(actionFinish) // given up by its run, which has trimmed its data: no letter
 	}
