@@ -1223,6 +1223,31 @@ var conformance = []struct {
 		require.Equal(b, []AnswerState{AnswerQueued}, states(b.enqueue(task(1))))
 		require.Len(b, b.claim(10), 1)
 	}},
+	{"a redriven task of an abandoned run is not given up", func(b *bench) {
+		b.enqueue(task(1))
+		l := b.poison(b.claim(1)[0])
+		b.deliver()
+		b.enqueueWave(Wave{ID: 2, Again: true, Tasks: []Task{task(1)}})
+		require.NoError(b, b.q.abandon(b.ctx, &Batch{Pool: b.pool, Run: run}))
+		require.Empty(b, b.claim(1), "it is parked")
+		require.NoError(b, b.q.Redrive(b.ctx, b.pool, 0, l.ID))
+		require.Equal(b, 1, b.open())
+		b.settle(done(b.claim(1)[0]))
+		b.deliver()
+		require.Zero(b, b.open())
+		require.Zero(b, b.stats().Delayed)
+	}},
+	{"a redriven task below the watermark keeps its wave's data", func(b *bench) {
+		b.enqueueWave(Wave{ID: 1, Common: []byte("of the first wave"), Tasks: []Task{task(1), task(2)}})
+		l := b.poison(b.claim(1)[0])
+		b.settle(done(b.claim(1)[0]))
+		b.deliver()
+		b.enqueueWave(Wave{ID: 2, HeldBelow: 40, Tasks: []Task{task(40), task(41)}})
+		b.claim(2)
+		require.NoError(b, b.q.Redrive(b.ctx, b.pool, 0, l.ID))
+		b.enqueueWave(Wave{ID: 3, HeldBelow: 40, Tasks: []Task{task(42), task(43)}})
+		require.Equal(b, "of the first wave", string(b.claim(1)[0].Common))
+	}},
 	{"what a run asks anew is not disturbed by a redrive", func(b *bench) {
 		b.enqueue(task(1), task(2))
 		ds := b.claim(2)
