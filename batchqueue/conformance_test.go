@@ -1223,6 +1223,30 @@ var conformance = []struct {
 		require.Equal(b, []AnswerState{AnswerQueued}, states(b.enqueue(task(1))))
 		require.Len(b, b.claim(10), 1)
 	}},
+	{"a wave that adds nothing leaves nothing for ever", func(b *bench) {
+		early := []Task{task(1), task(2)}
+		early[0].Early, early[1].Early = true, true
+		for _, w := range []Wave{{Run: "window", Window: time.Second}, {Run: "trimmed", HeldBelow: 100}, {Run: "neither"}} {
+			w.Tasks = early
+			require.Equal(b, []AnswerState{AnswerEarly, AnswerEarly}, states(b.enqueueWave(w)))
+			key := b.q.keys.slot(b.pool, 0) + suffixRun + encodeRun(w.Run)
+			require.NotEqual(b, time.Duration(-1), b.q.rdb.PTTL(b.ctx, key).Val(), w.Run)
+		}
+	}},
+	{"a later wave's default retention and overhead hold", func(b *bench) {
+		wave := func(n uint64, w Wave) []string {
+			w.ID, w.Tasks = n, []Task{task(n), task(n + 1)}
+			b.enqueueWave(w)
+			key := b.q.keys.slot(b.pool, 0) + suffixRun + encodeRun(run)
+			var said []string
+			for _, v := range b.q.rdb.HMGet(b.ctx, key, "ttl", "V").Val() {
+				said = append(said, text(v))
+			}
+			return said
+		}
+		require.Equal(b, []string{"60000", "7"}, wave(1, Wave{Retention: time.Minute, OutcomeOverhead: 7}))
+		require.Equal(b, []string{"", ""}, wave(3, Wave{}))
+	}},
 	{"a redriven task of an abandoned run is not given up", func(b *bench) {
 		b.enqueue(task(1))
 		l := b.poison(b.claim(1)[0])
