@@ -55,9 +55,7 @@ func (e *Executor) claimFrom(slot int, g *grant) {
 		lease: e.lease, suspects: g.suspects, outboxLimit: conf.OutboxLimit, outboxBytes: conf.OutboxBytes,
 	})
 	got := len(reply.deliveries)
-	for _, d := range reply.deliveries {
-		brought += len(d.Payload)
-	}
+	brought = reply.bytes
 	e.pace.giveBack(n-got, conf.RatePerSecond)
 	e.stats.claimed.Add(uint64(got))
 	if err != nil {
