@@ -104,6 +104,32 @@ func TestASuspectThatCannotRunNow(t *testing.T) {
 	})
 }
 
+// A claim that did not look, for want of memory, has not found that no suspect waits.
+func TestASuspectIsRememberedWhileMemoryIsShort(t *testing.T) {
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		g, h, b := &gauge{used: 900 << 20}, newGate(), l.budget(BudgetOptions{Concurrency: 1})
+		e := l.startOn(g, 0.7, ExecutorOptions{Budget: b, Handler: h.handle})
+		l.mu.Lock()
+		l.requeue(0, &fakeTask{d: Delivery{Pool: l.pool, Run: "suspect", Number: 1, Type: "A", Attempt: 5, losses: 4}})
+		l.mu.Unlock()
+		e.claimer.wantAlone(0, time.Now())
+		waits := func() bool {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return len(b.alone.places) > 0
+		}
+		withheld := e.Stats().Withheld
+		l.pass(time.Minute)
+		require.True(t, waits())
+		require.LessOrEqual(t, e.Stats().Withheld-withheld, 2*uint64(time.Minute/memoryWait), "tried in vain, but seldom")
+		g.set(func() { g.used = 0 })
+		l.until(time.Minute, "the suspect runs", func() bool { return h.starts(1) == 1 })
+		h.done(1)
+		l.await(1)
+		require.False(t, waits())
+	})
+}
+
 // An executor that stops neither holds the others up nor leaves anything behind.
 func TestAnExecutorThatStopsLeavesTheBudgetToTheOthers(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {

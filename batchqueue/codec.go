@@ -113,7 +113,7 @@ func (c *commonData) optionOf(o TaskOptions) int {
 }
 
 func equalSteps(a, b []Step) bool {
-	if len(a) == len(b) && &a[0] == &b[0] {
+	if len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) {
 		return true // the rule, where a caller gives many tasks the same steps
 	}
 	return slices.EqualFunc(a, b, func(a, b Step) bool {

@@ -1201,6 +1201,19 @@ var conformance = []struct {
 		b.settle(done(again))
 		require.Equal(b, "common", string(b.batches()[0].Common))
 	}},
+	{"a redriven task of a run that was folded has its own wave's data", func(b *bench) {
+		fold := func(n uint64, common string) *Delivery {
+			b.enqueueWave(Wave{ID: n, Common: []byte(common), Tasks: []Task{task(n)}})
+			return b.claim(1)[0]
+		}
+		l := b.poison(fold(5, "the first"))
+		b.deliver()
+		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
+		b.settle(done(fold(6, "the second")))
+		require.NoError(b, b.q.Redrive(b.ctx, b.pool, 0, l.ID))
+		again := b.claim(1)[0]
+		require.Equal(b, "the first", string(again.Common))
+	}},
 	{"a task that is redriven after its outcome was taken is open again", func(b *bench) {
 		b.enqueue(task(1))
 		l := b.poison(b.claim(1)[0])
@@ -1209,6 +1222,55 @@ var conformance = []struct {
 		require.NoError(b, b.q.Redrive(b.ctx, b.pool, 0, l.ID))
 		require.Equal(b, []AnswerState{AnswerQueued}, states(b.enqueue(task(1))))
 		require.Len(b, b.claim(10), 1)
+	}},
+	{"a wave that adds nothing leaves nothing for ever", func(b *bench) {
+		early := []Task{task(1), task(2)}
+		early[0].Early, early[1].Early = true, true
+		for _, w := range []Wave{{Run: "window", Window: time.Second}, {Run: "trimmed", HeldBelow: 100}, {Run: "neither"}} {
+			w.Tasks = early
+			require.Equal(b, []AnswerState{AnswerEarly, AnswerEarly}, states(b.enqueueWave(w)))
+			key := b.q.keys.slot(b.pool, 0) + suffixRun + encodeRun(w.Run)
+			require.NotEqual(b, time.Duration(-1), b.q.rdb.PTTL(b.ctx, key).Val(), w.Run)
+		}
+	}},
+	{"a later wave's default retention and overhead hold", func(b *bench) {
+		wave := func(n uint64, w Wave) []string {
+			w.ID, w.Tasks = n, []Task{task(n), task(n + 1)}
+			b.enqueueWave(w)
+			key := b.q.keys.slot(b.pool, 0) + suffixRun + encodeRun(run)
+			var said []string
+			for _, v := range b.q.rdb.HMGet(b.ctx, key, "ttl", "V").Val() {
+				said = append(said, text(v))
+			}
+			return said
+		}
+		require.Equal(b, []string{"60000", "7"}, wave(1, Wave{Retention: time.Minute, OutcomeOverhead: 7}))
+		require.Equal(b, []string{"", ""}, wave(3, Wave{}))
+	}},
+	{"a redriven task of an abandoned run is not given up", func(b *bench) {
+		b.enqueue(task(1))
+		l := b.poison(b.claim(1)[0])
+		b.deliver()
+		b.enqueueWave(Wave{ID: 2, Again: true, Tasks: []Task{task(1)}})
+		require.NoError(b, b.q.abandon(b.ctx, &Batch{Pool: b.pool, Run: run}))
+		require.Empty(b, b.claim(1), "it is parked")
+		require.NoError(b, b.q.Redrive(b.ctx, b.pool, 0, l.ID))
+		require.Equal(b, 1, b.open())
+		b.settle(done(b.claim(1)[0]))
+		b.deliver()
+		require.Zero(b, b.open())
+		require.Zero(b, b.stats().Delayed)
+	}},
+	{"a redriven task below the watermark keeps its wave's data", func(b *bench) {
+		b.enqueueWave(Wave{ID: 1, Common: []byte("of the first wave"), Tasks: []Task{task(1), task(2)}})
+		l := b.poison(b.claim(1)[0])
+		b.settle(done(b.claim(1)[0]))
+		b.deliver()
+		b.enqueueWave(Wave{ID: 2, HeldBelow: 40, Tasks: []Task{task(40), task(41)}})
+		b.claim(2)
+		require.NoError(b, b.q.Redrive(b.ctx, b.pool, 0, l.ID))
+		b.enqueueWave(Wave{ID: 3, HeldBelow: 40, Tasks: []Task{task(42), task(43)}})
+		require.Equal(b, "of the first wave", string(b.claim(1)[0].Common))
 	}},
 	{"what a run asks anew is not disturbed by a redrive", func(b *bench) {
 		b.enqueue(task(1), task(2))

@@ -106,8 +106,8 @@ tasks do not move, and the state machine knows nothing of it.
 	script     transition                                   caller
 	enqueue    nothing -> q                                  Enqueue
 	claim      q waiting -> q claimed                        executor
-	settle     claimed -> f, d or q waiting (also the next   executor, Reclaimer
-	           step)
+	settle     claimed -> f, d, z or q waiting (also the     executor, Reclaimer
+	           next step)
 	due        d -> q; waiting past its deadline -> f        leader of the slot
 	cancel     q waiting, d -> f; claimed -> x               Cancel
 	take       f -> t; closes a window                       CloseWindow, Ask
@@ -116,7 +116,7 @@ tasks do not move, and the state machine knows nothing of it.
 	acked      f -> a                                        Deliverer
 	abandon    q waiting, d -> z                             Deliverer
 	lost       reads claims without lease                    Reclaimer
-	redrive    a dead letter -> q waiting; f -> q        Redrive
+	redrive    a dead letter -> q waiting; f, z -> q         Redrive
 	extend, audit, adopt, lead, resign, permits, stats, tasks, task, runs, holders, forget, rate
 
 Each is one file in lua/, with its guarantee, keys, arguments and replies in the header.

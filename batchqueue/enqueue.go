@@ -19,7 +19,8 @@ const (
 	chunkBytes = 1 << 20
 	// One pipeline carries chunks up to this; the next waits for its replies.
 	pipelineBytes = 8 << 20
-	// MaxTaskBytes is the largest payload of a task.
+	// MaxTaskBytes is the most that the payloads of a task and of its steps may have
+	// together.
 	MaxTaskBytes = 16 << 20
 	maxNameBytes = 1000
 	// MaxSteps is the most that Task.Then may hold.
@@ -93,19 +94,31 @@ func (w *Wave) validate() error {
 		case len(t.Then) > MaxSteps:
 			return fmt.Errorf("Task.Then of task %d has %d steps, the most is %d: %w", t.Number, len(t.Then), MaxSteps, ErrInvalid)
 		}
+		bytes := len(t.Payload)
 		for _, s := range t.Then {
 			if s.Type == "" || len(s.Type) > maxNameBytes {
 				return fmt.Errorf("Step.Type of task %d has %d bytes, give it 1 to %d: %w", t.Number, len(s.Type), maxNameBytes, ErrInvalid)
 			}
+			bytes += len(s.Payload)
+		}
+		if bytes > MaxTaskBytes {
+			return fmt.Errorf("Task.Payload and the Step.Payload of task %d have %d bytes, the most is %d: store the data elsewhere and pass a reference: %w", t.Number, bytes, MaxTaskBytes, ErrInvalid)
 		}
 	}
 	return nil
 }
 
-// chunk returns the end of the chunk that starts at from, and its bytes.
+// chunk returns the end of the chunk that starts at from, and its bytes. Steps count where
+// they are not those of the task before: a chunk brings equal ones once.
 func (w *Wave) chunk(from int) (to, bytes int) {
 	for to = from; to < len(w.Tasks) && to-from < chunkTasks; to++ {
-		size := len(w.Tasks[to].Payload) + 64
+		t := &w.Tasks[to]
+		size := len(t.Payload) + 64
+		if to == from || !equalSteps(w.Tasks[to-1].Then, t.Then) {
+			for _, s := range t.Then {
+				size += len(s.Type) + len(s.Payload)
+			}
+		}
 		if to > from && bytes+size > chunkBytes {
 			break
 		}

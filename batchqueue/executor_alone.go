@@ -72,6 +72,19 @@ func (c *claimer) wantAlone(slot int, at time.Time) {
 	c.budget.pump()
 }
 
+// putOff keeps a suspect for later that a claim could not look for: after the wait, and
+// after as long as room was made in vain.
+func (a *aloneWait) putOff(p place, wait time.Duration) {
+	if _, waits := a.places[p]; !waits {
+		return
+	}
+	now := time.Now()
+	if !a.since.IsZero() {
+		wait = max(wait, now.Sub(a.since))
+	}
+	a.places[p] = now.Add(wait)
+}
+
 // makeRoom stops claiming, for a while, when a suspect waits to run alone, and claims
 // it once nothing runs here. It returns whether claiming is stopped.
 func (b *Budget) makeRoom() bool {

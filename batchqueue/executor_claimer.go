@@ -61,6 +61,8 @@ type claimed struct {
 	more  bool
 	wait  time.Duration
 	fails bool // look again with back-off
+	// blind: it did not look, and does not know what waits there.
+	blind bool
 }
 
 func newClaimer(b *Budget, take func(slot int, g *grant)) *claimer {
@@ -261,17 +263,19 @@ func (c *claimer) claimed(slot int, g *grant, r claimed) {
 	for level := range g.suspects {
 		c.held[level] += r.suspects[level] - g.suspects[level]
 	}
-	switch places := c.budget.alone.places; {
-	case r.suspects[levelAlone] > 0 && c.open:
-		places[place{c, slot}] = time.Now() // there may be more, for when it returned
-	case g.suspects[levelAlone] > 0 && !r.fails:
-		delete(places, place{c, slot})
-	}
 	s := c.slot(slot)
 	if r.fails {
 		r.wait = s.retry.next()
 	} else {
 		s.retry.reset()
+	}
+	switch alone, here := &c.budget.alone, (place{c, slot}); {
+	case r.suspects[levelAlone] > 0 && c.open:
+		alone.places[here] = time.Now() // there may be more, for when it returned
+	case g.suspects[levelAlone] > 0 && r.blind:
+		alone.putOff(here, r.wait)
+	case g.suspects[levelAlone] > 0:
+		delete(alone.places, here)
 	}
 	c.leave(s, c.open && (r.more || r.wait > 0))
 	c.done(slot, s)

@@ -19,7 +19,7 @@ const (
 
 // claimFrom takes tasks from a slot and starts their handlers.
 func (e *Executor) claimFrom(slot int, g *grant) {
-	var r claimed
+	r := claimed{blind: true} // until it has looked
 	defer func() { e.claimer.claimed(slot, g, r) }()
 	conf := e.conf.Load()
 	if conf == nil || e.settler.stuck(slot) {
@@ -55,9 +55,7 @@ func (e *Executor) claimFrom(slot int, g *grant) {
 		lease: e.lease, suspects: g.suspects, outboxLimit: conf.OutboxLimit, outboxBytes: conf.OutboxBytes,
 	})
 	got := len(reply.deliveries)
-	for _, d := range reply.deliveries {
-		brought += len(d.Payload)
-	}
+	brought = reply.bytes
 	e.pace.giveBack(n-got, conf.RatePerSecond)
 	e.stats.claimed.Add(uint64(got))
 	if err != nil {
@@ -73,6 +71,7 @@ func (e *Executor) claimFrom(slot int, g *grant) {
 		}
 		e.obs.Claimed(slot, got, time.Since(began))
 	}
+	r.blind = err != nil || reply.blocked
 	r.count, r.suspects = e.begin(e.claimer.keep(g, got), reply.deliveries)
 	switch {
 	case err != nil:

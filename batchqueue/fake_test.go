@@ -377,6 +377,7 @@ func (f *fakeRedis) claimLocked(slot int, r claimRequest) (reply claimReply) {
 			d := t.d
 			s.claims[t.d.entry] = &fakeClaim{ref: d.ref(), task: t, executor: r.executor, at: f.now()}
 			reply.deliveries = append(reply.deliveries, &d)
+			reply.bytes += len(d.Payload) + len(d.Common)
 		}
 		*from = left
 	}

@@ -265,6 +265,16 @@ func TestPagesAreBoundedByBytes(t *testing.T) {
 	}
 }
 
+// What a claim brings counts with the data that its tasks share, once per wave.
+func TestClaimsCountWhatTheirTasksShare(t *testing.T) {
+	b := newBench(t, redistest.Mini(t))
+	b.enqueueWave(Wave{ID: 1, Common: make([]byte, 1<<20), Tasks: []Task{task(1), task(2)}})
+	r, err := b.q.claim(b.ctx, b.pool, 0, claimRequest{executor: "e1", types: []string{"A"}, count: 2, bytes: 1 << 20, lease: time.Minute, outboxLimit: 1})
+	require.NoError(t, err)
+	require.Len(t, r.deliveries, 2)
+	require.InDelta(t, 1<<20, r.bytes, 1000)
+}
+
 // A slot whose outcomes are many bytes gives no tasks, however few they are.
 func TestOutboxIsBoundedByBytes(t *testing.T) {
 	b := newBench(t, redistest.Start(t).Client())

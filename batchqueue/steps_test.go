@@ -273,6 +273,20 @@ var conformanceOfSteps = []struct {
 		require.Equal(b, 1, d.Step)
 		require.Equal(b, "result of payload 1", string(d.Payload))
 	}},
+	{"a task that cannot be decoded fails in its step", func(b *bench) {
+		b.enqueue(chain(1, "B"))
+		b.settle(done(b.claimOf("A")))
+		record := b.q.keys.slot(b.pool, 0) + suffixRun + encodeRun(run)
+		for field := range b.q.rdb.HGetAll(b.ctx, record).Val() {
+			if field[0] == 'w' {
+				require.NoError(b, b.q.rdb.HSet(b.ctx, record, field, "\x01junk").Err())
+			}
+		}
+		require.Empty(b, b.claimAs("e1", 1, "B"))
+		o := b.outcome()
+		require.Equal(b, KindPoison, o.Kind)
+		require.Equal(b, 1, o.Step)
+	}},
 	{"steps ring for others where the home executors have too few permits", func(b *bench) {
 		bell := b.q.rdb.Subscribe(b.ctx, b.q.keys.poolBell(b.pool))
 		defer func() { _ = bell.Close() }()
@@ -328,11 +342,31 @@ var conformanceOfSteps = []struct {
 		require.Zero(b, b.stats().Outbox)
 	}},
 	{"bad steps are refused before anything is sent", func(b *bench) {
-		for _, bad := range []Task{chain(1, ""), {Number: 1, Type: "A", Then: slices.Repeat([]Step{{Type: "A"}}, MaxSteps+1)}} {
+		for _, bad := range []Task{chain(1, ""), {Number: 1, Type: "A", Then: slices.Repeat([]Step{{Type: "A"}}, MaxSteps+1)},
+			{Number: 1, Type: "A", Then: slices.Repeat([]Step{{Type: "A", Payload: make([]byte, MaxTaskBytes/2)}}, 3)}} {
 			_, err := b.q.Enqueue(b.ctx, b.pool, &Wave{Run: run, Tasks: []Task{bad}})
 			require.ErrorIs(b, err, ErrInvalid)
 		}
 	}},
+}
+
+// One script brings few tasks where each has large steps of its own, and many where they
+// have them in common.
+func TestChunksAreBoundedByStepsToo(t *testing.T) {
+	steps := func(n int) []Step { return []Step{{Type: "B", Payload: make([]byte, n)}} }
+	var shared, own Wave
+	for i, then := range slices.Repeat([][]Step{steps(chunkBytes / 4)}, 20) {
+		shared.Tasks = append(shared.Tasks, Task{Number: uint64(i + 1), Type: "A", Then: then})
+		own.Tasks = append(own.Tasks, Task{Number: uint64(i + 1), Type: "A", Then: steps(chunkBytes/4 + i)})
+	}
+	to, _ := shared.chunk(0)
+	require.Equal(t, 20, to)
+	to, bytes := own.chunk(0)
+	require.Equal(t, 3, to)
+	require.Less(t, bytes, chunkBytes)
+	own.Tasks[0].Then, own.Tasks[1].Then = []Step{}, nil
+	to, _ = own.chunk(0)
+	require.Equal(t, 5, to)
 }
 
 // Executors take a task through its steps: those that handle a step's type, whoever they

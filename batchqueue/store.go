@@ -37,6 +37,8 @@ type claimRequest struct {
 
 type claimReply struct {
 	deliveries []*Delivery
+	// bytes of all that came, with what the tasks share.
+	bytes int
 	// more is true when undelivered tasks of the types remain in the slot.
 	more bool
 	// blocked is true when the outbox bound stopped the claim.

@@ -28,11 +28,24 @@ func (q *Queue) claim(ctx context.Context, pool string, slot int, r claimRequest
 	}
 	flag := number(reply[0])
 	claims, err := q.readEntries(ctx, pool, slot, reply)
-	out := claimReply{more: flag == 1, blocked: flag == -1}
+	out := claimReply{more: flag == 1, blocked: flag == -1, bytes: bytesOf(reply)}
 	for _, c := range claims {
 		out.deliveries = append(out.deliveries, c.delivery)
 	}
 	return out, err
+}
+
+// bytesOf counts the bytes of a reply.
+func bytesOf(reply any) (n int) {
+	switch reply := reply.(type) {
+	case string:
+		return len(reply)
+	case []any:
+		for _, part := range reply {
+			n += bytesOf(part)
+		}
+	}
+	return n
 }
 
 // readEntries turns a claim reply into deliveries. An entry that cannot be decoded
@@ -121,7 +134,11 @@ func optional(s string) []byte {
 
 // setAside handles a claim that this code cannot run.
 func (q *Queue) setAside(ctx context.Context, pool string, d *Delivery, s storedEntry, cause error) {
-	action, body := byte('D'), encodeOutcome(&Outcome{Kind: KindPoison, Retry: RetryNonRetryable})
+	o := Outcome{Kind: KindPoison, Retry: RetryNonRetryable}
+	if _, at, _, err := decodeEntry([]byte(s.task)); err == nil {
+		o.Step = at.step
+	}
+	action, body := byte('D'), encodeOutcome(&o)
 	if errors.Is(cause, errNoCommon) {
 		action = byte(actionFinish) // given up by its run, which has trimmed its data: no letter
 	}

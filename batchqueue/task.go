@@ -68,7 +68,7 @@ type Step struct {
 	// Type routes the step to executors that handle it. Up to 1,000 bytes.
 	Type string
 	// Payload is opaque to the queue; the handler finds it in Delivery.Fixed. Equal steps
-	// of a wave are stored once.
+	// of a wave are stored once. MaxTaskBytes bounds it, with all else of the task.
 	Payload []byte
 	Options TaskOptions
 }

@@ -36,7 +36,7 @@ for i = 1, tonumber(ARGV[at]) do
 end
 at = at + 1 + #deadlines * 3
 
-local head = redis.call('HMGET', key, 'z', 'W', 'L', 'D')
+local head = redis.call('HMGET', key, 'z', 'W', 'L', 'D', 'ttl', 'V')
 if head[1] then revive(run, now) end
 
 -- An old task under this number must never answer the new call.
@@ -58,6 +58,15 @@ local function supersede(n, state, lane, type, id)
   elseif state == 'f' then
     -- the outcome in the box carries the old fingerprint and is dropped by whoever takes it
     add_open(run, -1)
+  end
+end
+
+-- say writes a field of the record, which has none for the default.
+local function say(field, value, before)
+  if value then
+    redis.call('HSET', key, field, value)
+  elseif before then
+    redis.call('HDEL', key, field)
   end
 end
 
@@ -110,8 +119,8 @@ count('enqueued', added)
 local recorded = added > 0 and not alone
 if recorded then
   redis.call('HSET', key, 'w' .. common_id, common)
-  if retention ~= RETENTION then redis.call('HSET', key, 'ttl', retention) end
-  if overhead ~= '0' then redis.call('HSET', key, 'V', overhead) end
+  say('ttl', retention ~= RETENTION and retention, head[5])
+  say('V', overhead ~= '0' and overhead, head[6])
   for _, d in ipairs(deadlines) do
     for c = floor((d.from - 1) / PER), floor((d.to - 1) / PER) do add_wait(run, c, now + d.ms) end
   end
@@ -167,6 +176,8 @@ if wave ~= '' then
   redis.call('HSET', key, 'H', 2 * window)
   redis.call('ZADD', DUE, 'NX', now + window + 1000, 't' .. run)
 end
+-- What was written though nothing was added goes in time.
+if added == 0 and redis.call('EXISTS', key) == 1 then add_open(run, 0) end
 flush()
 
 if added > 0 then ring(added, types, pool_bell, slot) end

@@ -28,14 +28,29 @@ local function withdraw(run, n, fingerprint)
   return true
 end
 
+-- own_data names what a folded run's wave shared by its digest. The letter may be older
+-- than the record, in which FIRST is another wave by now.
+local function own_data(f)
+  if f.w ~= FIRST then return end
+  f.common = f.c or f.common or ''
+  if f.common ~= '' then f.w = string.sub(redis.sha1hex(f.common), 1, 8) end
+end
+
 -- restore gives the run its wave's common data back, which it may have trimmed, and says
--- whether they are there.
-local function restore(run, n, wave, common)
+-- whether they are there. They stay for as long as the record: the run's watermark may be
+-- above the task.
+local NEVER = '9007199254740991' -- the largest number: no watermark passes it
+local function restore(run, wave, common)
   local key = run_key(run)
-  if redis.call('HEXISTS', key, 'w' .. wave) == 1 then return true end
-  if common == '' then return false end
-  local listed = redis.call('HGET', key, 'W') or ''
-  redis.call('HSET', key, 'w' .. wave, common, 'W', listed .. wave .. string.format('%.0f', n) .. ';')
+  if redis.call('HEXISTS', key, 'w' .. wave) == 0 then
+    if common == '' then return false end
+    redis.call('HSET', key, 'w' .. wave, common)
+  end
+  local others = {}
+  for digest, upto in string.gmatch(redis.call('HGET', key, 'W') or '', '(........)(%d+);') do
+    if digest ~= wave then others[#others + 1] = digest .. upto .. ';' end
+  end
+  redis.call('HSET', key, 'W', table.concat(others) .. wave .. NEVER .. ';')
   return true
 end
 
@@ -45,12 +60,14 @@ local function redrive(f)
   local run, wanted = f.r, string.sub(f.e, 1, 8)
   local state, fingerprint = record(run, n)
   if state and fingerprint ~= wanted then return 'superseded' end
-  if state == 'q' or state == 'x' or state == 'd' or state == 'z' then return 'ok' end -- asked for again
-  if not restore(run, n, f.w, f.common or '') then return 'bare' end
+  if state == 'q' or state == 'x' or state == 'd' then return 'ok' end -- asked for again
+  own_data(f)
+  if not restore(run, f.w, f.common or '') then return 'bare' end
   if state == 'f' then
     if not withdraw(run, n, wanted) then return 'delivering' end
   else
     if state == 't' then redis.call('HDEL', taken_key(run), string.format('%.0f', n)) end
+    if state == 'z' then drop_delayed(run, n) end
     add_open(run, 1)
   end
   if redis.call('HEXISTS', run_key(run), 'z') == 1 then revive(run, now_ms()) end

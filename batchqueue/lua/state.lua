@@ -28,7 +28,7 @@
 --               may have run out of time, not before
 
 local WIDTH, PER = 22, 32
-local RETENTION = 120000 -- ms: the least that enqueue.go asks for
+local RETENTION = 120000 -- ms: what enqueue.go asks for where a wave says nothing
 local BLANK = string.rep('\0', WIDTH)
 
 -- A script is one moment.
@@ -85,6 +85,7 @@ end
 -- fields turns a flat list into a table. A stream entry holds
 --   r run  w digest of the common data  n number  e what codec.go encodes
 --   m l h  attempts, last failure and heartbeat of a task that was claimed before
+--   p  of a next step, the claim that completed the step before
 -- Entries of a wave have "@" w r for the name of n: Redis keeps the names of neighbours
 -- once, and values always. The entry of a folded run has no w, but
 --   c  the common data itself  k  ttl of the record  v  V of the record

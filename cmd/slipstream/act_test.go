@@ -83,8 +83,8 @@ func TestRedrivingWhatIsNoWorkflows(t *testing.T) {
 	})
 	d.fails(exitRefused, "This queues 1 task again", "dead", "redrive", "orders", id)
 	var out []redriven
-	d.json(&out, "dead", "redrive", "orders", id, "--yes")
-	require.Equal(t, []redriven{{ID: id, Done: "queued"}}, out)
+	d.json(&out, "dead", "redrive", "orders", id, id, "--yes")
+	require.Equal(t, []redriven{{ID: id, Done: "queued"}, {ID: id, Done: "gone"}}, out)
 	var shown taskJSON
 	d.json(&shown, "tasks", "show", "orders", "order-1", "3")
 	require.Equal(t, "waiting", shown.State)

@@ -32,7 +32,7 @@ down will do so again. What happens depends on who waits for the task:
 // redriven is what became of a dead letter.
 type redriven struct {
 	ID string `json:"id"`
-	// Done is queued, reset or refused.
+	// Done is queued, reset, gone or refused.
 	Done     string `json:"done"`
 	Workflow string `json:"workflow,omitempty"`
 	NewRun   string `json:"newRun,omitempty"`
@@ -173,6 +173,9 @@ func (a *app) redrive(ctx context.Context, p pool, plan *redrivePlan) error {
 			r.Done, r.Reason = "refused", "its failure is being delivered at this moment; try again"
 		case errors.Is(err, batchqueue.ErrInvalid):
 			r.Done, r.Reason = "refused", err.Error()
+		case errors.Is(err, batchqueue.ErrNotFound):
+			// Somebody else was there first, or this was sent twice and the reply is the second's.
+			r.Done = "gone"
 		case err != nil:
 			return err
 		}
@@ -225,6 +228,8 @@ func writeRedriven(w io.Writer, all []redriven) {
 		switch r.Done {
 		case "queued":
 			fmt.Fprintf(w, "%s: its task waits again.\n", r.ID)
+		case "gone":
+			fmt.Fprintf(w, "%s: the letter is gone already.\n", r.ID)
 		case "reset":
 			fmt.Fprintf(w, "%s: workflow %s was reset and goes on as run %s.\n", r.ID, r.Workflow, r.NewRun)
 		default:

@@ -79,11 +79,17 @@ func (d *desk) bury(n uint64) string {
 		entries, err := rdb.XRange(ctx, prefix+"ready:Ship", "-", "+").Result()
 		require.NoError(d, err)
 		for _, e := range entries {
-			if e.Values["n"] != fmt.Sprint(n) {
+			var wave string // the tasks of a wide wave have it in the name of their number
+			for name, value := range e.Values {
+				if name[0] == '@' && value == fmt.Sprint(n) {
+					wave = name[1:9]
+				}
+			}
+			if wave == "" {
 				continue
 			}
 			e.Values["type"], e.Values["m"] = "Ship", "5:6:2:1"
-			e.Values["c"] = rdb.HGet(ctx, prefix+"run:order-1", "w"+e.Values["w"].(string)).Val()
+			e.Values["common"] = rdb.HGet(ctx, prefix+"run:order-1", "w"+wave).Val()
 			id, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: prefix + "dead", Values: e.Values}).Result()
 			require.NoError(d, err)
 			return fmt.Sprintf("%d/%s", slot, id)
