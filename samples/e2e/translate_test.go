@@ -2,12 +2,14 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -92,7 +94,10 @@ func translate(t *testing.T, args ...string) report {
 	args = append([]string{"-task-queue", freshTaskQueue(t)}, args...)
 	args = append(args, "-json", file,
 		"-temporal", stack.Temporal(), "-namespace", stack.Namespace(), "-redis", stack.RedisURL())
-	out, err := exec.CommandContext(t.Context(), build(t, "translate", false), args...).CombinedOutput()
+	// Less than the time-out of the whole run, whose report would not show what the command printed.
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, build(t, "translate", false), args...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	t.Logf("%s", out)
 
