@@ -218,7 +218,7 @@ func newExecutor(b backend, o ExecutorOptions) (*Executor, error) {
 	}
 	e := &Executor{backend: b, opts: o, pool: o.Pool, id: o.ID, obs: o.Observer, table: newTable(o.Cause(ErrCanceled))}
 	e.alarms = newAlarms(e.timeOut)
-	e.claimer = newClaimer(o.Budget, e.claimFrom)
+	e.claimer = newClaimer(o.Budget, e.claimFrom, e.overflow)
 	e.settler = newSettler(e.pool, e.store, e.log)
 	e.settler.settled, e.settler.failed = e.settled, e.fail
 	e.pace = &pace{bucket: o.Budget.bucket, reserve: func(ctx context.Context, perSecond float64, n int) (int, time.Duration, error) {

@@ -15,9 +15,12 @@ import (
 // is, freed permits gather for the next one; slots are claimed from side by side.
 type claimer struct {
 	// take claims from a slot; it calls claimed in the end. It runs in its own goroutine.
-	take   func(slot int, g *grant)
-	wg     sync.WaitGroup // takes and exclusive calls under way
-	budget *Budget
+	take func(slot int, g *grant)
+	// crowded is told that a slot has work and no permit is left. It runs in its own
+	// goroutine too.
+	crowded func(slot int)
+	wg      sync.WaitGroup // takes, exclusive calls and calls of crowded under way
+	budget  *Budget
 
 	mu *sync.Mutex // the budget's: permits go from one claimer to another in one step
 	// All of the following is protected by mu.
@@ -40,6 +43,7 @@ type claimSlot struct {
 	left   bool        // the last claim did not empty it, or could not look
 	later  *time.Timer // looks at the slot at lookAt
 	lookAt time.Time   // zero when later is not set
+	rung   bool        // later looks as if it were rung then
 	retry  backoff
 }
 
@@ -65,8 +69,8 @@ type claimed struct {
 	blind bool
 }
 
-func newClaimer(b *Budget, take func(slot int, g *grant)) *claimer {
-	return &claimer{budget: b, mu: &b.mu, take: take, slots: make(map[int]*claimSlot), denied: make(map[int]bool)}
+func newClaimer(b *Budget, take func(slot int, g *grant), crowded func(slot int)) *claimer {
+	return &claimer{budget: b, mu: &b.mu, take: take, crowded: crowded, slots: make(map[int]*claimSlot), denied: make(map[int]bool)}
 }
 
 func (c *claimer) start() {
@@ -135,8 +139,10 @@ func (c *claimer) idle(running int) int {
 func (c *claimer) full() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.used >= c.limit || c.budget.free() <= 0
+	return c.isFull()
 }
+
+func (c *claimer) isFull() bool { return c.used >= c.limit || c.budget.free() <= 0 }
 
 // look puts the slot into the round.
 func (c *claimer) look(slots ...int) {
@@ -148,12 +154,32 @@ func (c *claimer) look(slots ...int) {
 	c.budget.pump()
 }
 
+// rung looks at a slot to which something was added. Without a permit it will not claim
+// soon, and who added counted permits, not free ones: others have to hear of it.
+func (c *claimer) rung(slot int) {
+	c.look(slot)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open && c.isFull() {
+		c.wg.Go(func() { c.crowded(slot) })
+	}
+}
+
 // lookWithin looks at the slot after a random time up to d, so that executors that were
 // called together do not all come at once.
 func (c *claimer) lookWithin(slot int, d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lookAfter(slot, rand.N(d))
+}
+
+// rungAgain looks at the slot after d as if it were rung then, or earlier if it is looked
+// at anyway.
+func (c *claimer) rungAgain(slot int, d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.slot(slot).rung = true
+	c.lookAfter(slot, d)
 }
 
 func (c *claimer) lookAfter(slot int, d time.Duration) {
@@ -166,9 +192,14 @@ func (c *claimer) lookAfter(slot int, d time.Duration) {
 	if s.later == nil {
 		s.later = time.AfterFunc(d, func() {
 			c.mu.Lock()
-			s.lookAt = time.Time{}
+			rung := s.rung
+			s.lookAt, s.rung = time.Time{}, false
 			c.mu.Unlock()
-			c.look(slot)
+			if rung {
+				c.rung(slot)
+			} else {
+				c.look(slot)
+			}
 		})
 	} else {
 		s.later.Reset(d)

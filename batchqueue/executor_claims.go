@@ -97,9 +97,14 @@ func rotate(types []string, turn int) []string {
 
 // overflow calls the executors that are not at home in the slot. Enqueue does that when
 // it adds more than the home executors can hold; but their permits are shared by all
-// slots, and it does not know how many are free.
+// slots, and it does not know how many are free. Called too soon again it sees later
+// whether there is still something to call for.
 func (e *Executor) overflow(slot int) {
-	if !e.house.mayCall(slot, time.Now()) {
+	may, wait := e.house.mayCall(slot, time.Now())
+	if wait > 0 {
+		e.claimer.rungAgain(slot, wait)
+	}
+	if !may {
 		return
 	}
 	if err := e.ring(e.ctx, e.keys.poolBell(e.pool), strconv.Itoa(slot)); err != nil {

@@ -72,15 +72,19 @@ func (h *house) wantRound() {
 	}
 }
 
-// mayCall says whether to call others to the slot now.
-func (h *house) mayCall(slot int, now time.Time) bool {
+// mayCall says whether to call others to the slot now, or in what time to see again; zero
+// if there is nobody to call.
+func (h *house) mayCall(slot int, now time.Time) (bool, time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.alone || now.Sub(h.called[slot]) < overflowEvery {
-		return false
+	if h.alone {
+		return false, 0
+	}
+	if wait := overflowEvery - now.Sub(h.called[slot]); wait > 0 {
+		return false, wait
 	}
 	h.called[slot] = now
-	return true
+	return true, 0
 }
 
 // keepHouse makes a round three times per lease and whenever something changes.
@@ -287,7 +291,7 @@ func (e *Executor) bellFuncs(home []int) map[string]bellFunc {
 		},
 	}
 	for _, slot := range home {
-		funcs[e.keys.slotBell(e.pool, slot)] = func(string, bool) { e.claimer.look(slot) }
+		funcs[e.keys.slotBell(e.pool, slot)] = func(string, bool) { e.claimer.rung(slot) }
 		funcs[e.keys.deliverBell(e.pool, slot)] = func(payload string, missed bool) {
 			t := h.term(slot)
 			switch {
