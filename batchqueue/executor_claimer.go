@@ -154,12 +154,20 @@ func (c *claimer) look(slots ...int) {
 	c.budget.pump()
 }
 
-// rung looks at a slot to which something was added. Without a permit it will not claim
-// soon, and who added counted permits, not free ones: others have to hear of it.
+// rung looks at a slot to which something was added.
 func (c *claimer) rung(slot int) {
 	c.look(slot)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.slot(slot).busy { // else its end sees to it
+		c.crowd(slot)
+	}
+}
+
+// crowd tells of a slot with work if there is no permit for it. It will not be claimed from
+// soon then, and who added the work counted permits, not free ones: others have to hear
+// of it.
+func (c *claimer) crowd(slot int) {
 	if c.open && c.isFull() {
 		c.wg.Go(func() { c.crowded(slot) })
 	}
@@ -341,6 +349,7 @@ func (c *claimer) done(slot int, s *claimSlot) {
 	if s.again {
 		s.again = false
 		c.enqueue(slot)
+		c.crowd(slot)
 	}
 }
 
