@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -17,7 +18,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/opentelemetry"
-	"go.temporal.io/sdk/interceptor"
 
 	"github.com/slipstream-go/slipstream/plugin"
 	"github.com/slipstream-go/slipstream/samples/internal/tracetree"
@@ -68,7 +68,7 @@ func (t *telemetry) useClient(o *client.Options) error {
 		if err != nil {
 			return err
 		}
-		o.Interceptors = append(o.Interceptors, tracing.(interceptor.ClientInterceptor))
+		o.Interceptors = append(o.Interceptors, tracing)
 	}
 	if t.metrics != nil {
 		o.MetricsHandler = opentelemetry.NewMetricsHandler(opentelemetry.MetricsHandlerOptions{Meter: t.metrics.Meter("temporal-sdk-go")})
@@ -131,20 +131,20 @@ func (t *telemetry) printTrace(w io.Writer) {
 }
 
 func describeSpan(s sdktrace.ReadOnlySpan, began time.Time) string {
-	line := s.Name()
+	line := []string{s.Name()}
 	set := attribute.NewSet(s.Attributes()...)
 	for _, key := range []attribute.Key{"slipstream.activity.type", "slipstream.attempt", "slipstream.delivery.way"} {
 		if v, ok := set.Value(key); ok {
-			line += fmt.Sprintf(" %s=%s", key, v.String())
+			line = append(line, fmt.Sprintf("%s=%s", key, v.String()))
 		}
 	}
 	if s.Status().Code == codes.Error {
-		line += " failed: " + s.Status().Description
+		line = append(line, "failed: "+s.Status().Description)
 	}
 	if kind := s.SpanKind(); kind != trace.SpanKindInternal {
-		line += " [" + kind.String() + "]"
+		line = append(line, "["+kind.String()+"]")
 	}
-	return fmt.Sprintf("%s +%.1fms %.1fms", line, milliseconds(s.StartTime().Sub(began)), milliseconds(s.EndTime().Sub(s.StartTime())))
+	return fmt.Sprintf("%s +%.1fms %.1fms", strings.Join(line, " "), milliseconds(s.StartTime().Sub(began)), milliseconds(s.EndTime().Sub(s.StartTime())))
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

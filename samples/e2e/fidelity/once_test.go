@@ -30,7 +30,7 @@ func killed(options workflow.ActivityOptions) func(p *play) {
 		p.run = p.execute()
 		p.receive("the handler's start", process.first)
 		// Plainly, details travel at once; with the plugin with the next extension of the lease, each third of it.
-		time.Sleep(2500 * time.Millisecond)
+		time.Sleep(2500 * time.Millisecond) //nolint:forbidigo // nobody outside the worker can see when they have
 		process.kill()
 
 		var starts atomic.Int64
