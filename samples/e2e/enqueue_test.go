@@ -494,7 +494,10 @@ func TestWhatRedisShows(t *testing.T) {
 			closed, err := b.c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: b.taskQueue}, collect, 0)
 			require.NoError(t, err)
 			require.NoError(t, closed.Get(t.Context(), nil))
-			h := c.enqueue(o, echo("a result"), echo("slow argument"))
+			// A refused batch is stopped and its arguments go with it; those of this one wait.
+			running := c.enqueue(activity.BatchOptions{ID: "a"}, echo("slow argument"))
+			require.Eventually(t, func() bool { return c.states(running)["claimed "] == 1 }, 30*time.Second, 10*time.Millisecond)
+			h := c.enqueue(o, echo("a result"))
 			require.Eventually(t, func() bool { return c.states(h)["finished completed"] == 1 }, 30*time.Second, 10*time.Millisecond)
 			all := stored(t, b.taskQueue)
 			for _, secret := range []string{"echo a result", "the context value", "slow argument"} {
