@@ -207,12 +207,12 @@ func (r *Runtime) draftTask(ctx context.Context, d *drafts, b *batch, a *address
 	if err != nil {
 		return fail(err)
 	}
-	if size := proto.Size(request.GetInput()); size > r.o.MaxPayloadBytes {
+	if size := wire.PayloadsSize(request.GetInput()); size > r.o.MaxPayloadBytes {
 		return fail(fmt.Errorf("Args have %d bytes, the limit is %d: store the data elsewhere and pass a reference", size, r.o.MaxPayloadBytes))
 	}
 	o.Complete(0)
 	envelope := call{NonRetryable: o.Retry.GetNonRetryableErrorTypes()}
-	if envelope.Input, err = payloadsBytes(request.GetInput()); err != nil {
+	if envelope.Input, err = wire.EncodePayloads(request.GetInput()); err != nil {
 		return fail(err)
 	}
 	var span *enqueueSpan
@@ -230,7 +230,7 @@ func (r *Runtime) draftTask(ctx context.Context, d *drafts, b *batch, a *address
 		span = b.startSpan(ctx, r.tracing, a, request.GetHeader())
 		envelope.Trace = span.encoded()
 	}
-	span.tasks = append(span.tasks, i)
+	span.tasks, span.wave = append(span.tasks, i), b.wave
 	return batchqueue.Task{
 		Number: uint64(i) + 1,
 		// The ID says what is asked: the same ID never supersedes.
@@ -287,7 +287,7 @@ func draftReceiver(ctx context.Context, d *drafts, a *address, o *OnComplete) (c
 	if err != nil {
 		return 0, invalid("OnComplete: %w", err)
 	}
-	size := proto.Size(value)
+	size := wire.PayloadSize(value)
 	if size > maxContextBytes {
 		return 0, invalid("OnComplete.Context has %d bytes, the most is %d: store the data elsewhere and pass a reference", size, maxContextBytes)
 	}

@@ -45,7 +45,7 @@ func (w *Worker) complete(ctx context.Context, h *host, b *batchqueue.Batch, a *
 			"Batch", a.Batch, "WorkflowID", a.Receiver, "Error", err)
 		return errors.Join(batchqueue.ErrRunGone, err)
 	}
-	return err
+	return withRetryHint(err)
 }
 
 // isRefusal tells whether the server will never take the signal.

@@ -34,7 +34,7 @@ func (w *Worker) deliver(ctx context.Context, h *host, b *batchqueue.Batch) (err
 	if a.TaskToken != nil {
 		way = wayToken
 	}
-	span := w.rt.tracing.deliver(b.Pool, way, time.Now(), a.Trace, b.Outcomes, a.attributes()...)
+	span := w.rt.tracing.deliver(b.Pool, b.Slot, way, time.Now(), a.Trace, b.Outcomes, a.attributes()...)
 	defer func() { span.finish(err) }()
 	switch {
 	case a.Batch != "":
@@ -90,5 +90,5 @@ func deliveryError(err error) error {
 		// Too many signals, or one that the server will never take: the run pulls instead.
 		return errors.Join(batchqueue.ErrRunDeaf, err)
 	}
-	return err
+	return withRetryHint(err)
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	sdkactivity "go.temporal.io/sdk/activity"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
 	"github.com/slipstream-go/slipstream/internal/wire"
@@ -89,7 +88,7 @@ func (d *dispatch) prepare() []int {
 		if a.Fingerprint == 0 {
 			a.Fingerprint = wire.Fingerprint(d.marker.RunID, c)
 		}
-		if proto.Size(c.Input) > d.r.o.MaxPayloadBytes {
+		if wire.PayloadsSize(c.Input) > d.r.o.MaxPayloadBytes {
 			d.unsent = append(d.unsent, unsent{call: i})
 			continue
 		}
@@ -189,8 +188,8 @@ func (d *dispatch) enqueue(ctx context.Context, g *group) bool {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	wave := *g.queued
-	wave.Tasks = nil
-	var calls []int
+	wave.Tasks = make([]batchqueue.Task, 0, len(g.calls))
+	calls := make([]int, 0, len(g.calls))
 	for k, i := range g.calls {
 		if a := &d.marker.Answers[i]; a.State == wire.StateUnknown || a.State == wire.StateUnsure {
 			wave.Tasks, calls = append(wave.Tasks, g.queued.Tasks[k]), append(calls, i)

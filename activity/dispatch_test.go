@@ -293,6 +293,18 @@ func TestRedisAwayIsFallbackWithinItsBound(t *testing.T) {
 	require.Empty(t, d.rt.strays.tasks, "what may have been queued was cancelled at the first contact")
 }
 
+// A full Redis refuses what is new; that too is fallback, not failure.
+func TestFullRedisIsFallback(t *testing.T) {
+	d := newDesk(t, RuntimeOptions{})
+	d.announce(t, testQueue, "A")
+	require.Equal(t, []wire.State{wire.StateQueued}, states(d.dispatch(t, waveOf(callOf(1, "A")))))
+	d.redis.SetError("OOM command not allowed when used memory > 'maxmemory'.")
+	require.Equal(t, []wire.State{wire.StatePlain}, states(d.dispatch(t, waveOf(callOf(2, "A")))))
+	d.redis.SetError("")
+	d.rt.breaker.nextTry = time.Now()
+	require.Equal(t, []wire.State{wire.StateQueued}, states(d.dispatch(t, waveOf(callOf(3, "A")))))
+}
+
 func TestWindowTakesResults(t *testing.T) {
 	d := newDesk(t, RuntimeOptions{Window: 2 * time.Second})
 	d.announce(t, testQueue, "A")
@@ -427,17 +439,23 @@ func TestReconcileTakesOrphansOut(t *testing.T) {
 	}
 	orphans := []wire.OpenCall{{Identity: wire.Identity{Number: 1}, Type: "A", Call: &lost}, located, {Identity: wire.Identity{Number: 3}, Type: "A", Call: &other}}
 
+	log := &logRecorder{}
+	d.rt.log = log
 	d.redis.SetError("LOADING")
-	reply := d.reconcile(t, &wire.Ask{Orphans: slices.Clone(orphans)})
-	require.Len(t, reply.Found, 3)
-	for i, a := range reply.Found {
-		require.Equal(t, wire.StateUnsure, a.State, i)
+	for range 2 {
+		reply := d.reconcile(t, &wire.Ask{Orphans: slices.Clone(orphans)})
+		require.Len(t, reply.Found, 3)
+		for i, a := range reply.Found {
+			require.Equal(t, wire.StateUnsure, a.State, i)
+		}
 	}
 	d.redis.SetError("")
+	require.Len(t, log.at("warn"), 1, "said once a minute")
 
-	reply = d.reconcile(t, &wire.Ask{Orphans: orphans})
+	reply := d.reconcile(t, &wire.Ask{Orphans: orphans})
 	require.Empty(t, reply.Found)
 	require.Empty(t, reply.Taken)
+	require.Len(t, log.at("info"), 1, "and when it is over")
 	tasks, err := d.queue.Tasks(context.Background(), testQueue, testRun)
 	require.NoError(t, err)
 	var got []batchqueue.TaskState
@@ -466,9 +484,9 @@ func TestOutcomesKeepTheirMeaning(t *testing.T) {
 	for kind := batchqueue.KindCompleted; kind <= batchqueue.KindPoison; kind++ {
 		require.EqualValues(t, kind, wireKind(kind), "both sets of numbers are stored; they are equal today")
 	}
-	failure, err := payloadsBytes(&commonpb.Payloads{Payloads: []*commonpb.Payload{{Data: []byte("failure")}}})
+	failure, err := wire.EncodePayloads(&commonpb.Payloads{Payloads: []*commonpb.Payload{{Data: []byte("failure")}}})
 	require.NoError(t, err)
-	details, err := payloadsBytes(&commonpb.Payloads{Payloads: []*commonpb.Payload{{Data: []byte("details")}}})
+	details, err := wire.EncodePayloads(&commonpb.Payloads{Payloads: []*commonpb.Payload{{Data: []byte("details")}}})
 	require.NoError(t, err)
 	o := wireOutcome("run", &batchqueue.Outcome{
 		Number: 3, Fingerprint: 4, Kind: batchqueue.KindHeartbeat, Retry: batchqueue.RetryTimeout, Attempt: 2, Executor: "w",

@@ -85,7 +85,10 @@ func (w *Worker) divert(ctx context.Context, t *activityTask) (bool, error) {
 	}
 	d, err := w.newDiversion(ctx, pool, t)
 	if err != nil {
-		w.logger.Warn("[Slipstream] an activity task cannot go through the queue; it runs in place", "ActivityType", t.GetActivityType().GetName(), "Error", err)
+		if n, say := w.rt.uncarried.Failed(time.Now()); say {
+			w.logger.Warn("[Slipstream] an activity task cannot go through the queue; it runs in place",
+				"ActivityType", t.GetActivityType().GetName(), "Tasks", n, "Error", err)
+		}
 		return false, nil
 	}
 	missed := errInPlace
@@ -219,6 +222,7 @@ func (w *Worker) newDiversion(ctx context.Context, pool string, t *activityTask)
 	d.wave = &batchqueue.Wave{
 		Run: divertedRun(t, id), ID: divertedNumber, Common: common, Tasks: []batchqueue.Task{task}, Retention: retention, Slot: unknownSlot,
 	}
+	d.span.tasks, d.span.wave = []int{0}, d.wave
 	return d, nil
 }
 
@@ -304,7 +308,9 @@ func (d *diversion) try(ctx context.Context) batchqueue.Answer {
 	defer cancel()
 	enqueued, err := d.w.rt.put(ctx, d.pool, d.wave)
 	if err != nil {
-		d.w.logger.Warn("[Slipstream] the queue does not take an activity task; it runs in place", "Pool", d.pool, "Error", err)
+		if n, say := d.w.rt.undiverted.Failed(time.Now()); say {
+			d.w.logger.Warn("[Slipstream] the queue does not take an activity task; it runs in place", "Pool", d.pool, "Tasks", n, "Error", err)
+		}
 		return batchqueue.Answer{}
 	}
 	d.wave.Slot = enqueued.Slot

@@ -229,22 +229,59 @@ func TestEachAttemptIsARunOfItsOwn(t *testing.T) {
 	require.NotEqual(t, divertedRun(task, first), divertedRun(task, later))
 }
 
+// tooLarge makes a task one that the queue refuses.
+func tooLarge(task *activityTask) {
+	task.Header = &commonpb.Header{Fields: map[string]*commonpb.Payload{"big": {Data: make([]byte, 3<<20)}}}
+	task.ActivityId = string(make([]byte, 1000))
+}
+
+func TestRefusedTasksAreSaidOnceAMinute(t *testing.T) {
+	s := newDivertingSite(t, client.Options{})
+	s.start(t, worker.Options{}, noContext)
+	before := len(s.log.own("warn"))
+	for range 3 {
+		task := taskOf(t, "noContext", "x")
+		tooLarge(task)
+		s.frontend.tasks <- task
+		completed(t, s.frontend.answer(t))
+	}
+	require.Len(t, s.log.own("warn"), before+1)
+}
+
+func TestTasksThatCannotBeCarriedAreSaidOnceAMinute(t *testing.T) {
+	s := newDivertingSite(t, client.Options{})
+	workers := make(chan *Worker, 1)
+	workers <- s.start(t, worker.Options{}, func(ctx context.Context) (bool, error) {
+		w := <-workers
+		bad := taskOf(t, "noContext")
+		bad.ActivityId = "\xff" // no protobuf has it
+		for range 3 {
+			if diverted, err := w.divert(ctx, bad); diverted || err != nil {
+				return diverted, err
+			}
+		}
+		return false, nil
+	})
+	before := len(s.log.own("warn"))
+	s.enqueue(t, "noContext", nil)
+	s.frontend.signal(t)
+	require.Len(t, s.log.own("warn"), before+1)
+	require.Empty(t, s.log.at("error"))
+}
+
 func TestTasksThatStayInPlace(t *testing.T) {
 	plain := &commonpb.Header{Fields: map[string]*commonpb.Payload{workflow.PlainHeader: {Data: []byte(workflow.PlainHeaderValue)}}}
 	for name, c := range map[string]struct {
 		site func(*site)
 		task func(*activityTask)
 	}{
-		"not marked":         {site: func(s *site) { s.plugin.rt.o.Marks = map[string]string{"another": ""} }},
-		"diverting is off":   {site: func(s *site) { s.plugin.rt.o.Divert = false }},
-		"the router says so": {task: func(task *activityTask) { task.Header = plain }},
-		"standalone":         {task: func(task *activityTask) { task.WorkflowExecution = nil; task.ActivityRunId = "a" }},
-		"with priority":      {task: func(task *activityTask) { task.Priority = &commonpb.Priority{PriorityKey: 2} }},
-		"with fairness":      {task: func(task *activityTask) { task.Priority = &commonpb.Priority{FairnessKey: "tenant"} }},
-		"too large for the queue": {task: func(task *activityTask) {
-			task.Header = &commonpb.Header{Fields: map[string]*commonpb.Payload{"big": {Data: make([]byte, 3<<20)}}}
-			task.ActivityId = string(make([]byte, 1000))
-		}},
+		"not marked":              {site: func(s *site) { s.plugin.rt.o.Marks = map[string]string{"another": ""} }},
+		"diverting is off":        {site: func(s *site) { s.plugin.rt.o.Divert = false }},
+		"the router says so":      {task: func(task *activityTask) { task.Header = plain }},
+		"standalone":              {task: func(task *activityTask) { task.WorkflowExecution = nil; task.ActivityRunId = "a" }},
+		"with priority":           {task: func(task *activityTask) { task.Priority = &commonpb.Priority{PriorityKey: 2} }},
+		"with fairness":           {task: func(task *activityTask) { task.Priority = &commonpb.Priority{FairnessKey: "tenant"} }},
+		"too large for the queue": {task: tooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newDivertingSite(t, client.Options{})

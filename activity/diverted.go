@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/internal/wire"
 )
 
 // ErrTypeWorkerLost is the type of the failure that Slipstream reports to Temporal for an
@@ -103,14 +104,14 @@ func (d *diverted) details(own []byte) (*commonpb.Payloads, error) {
 	if own == nil {
 		return d.task.GetHeartbeatDetails(), nil
 	}
-	return payloadsFromBytes(own)
+	return wire.DecodePayloads(own)
 }
 
 // begin starts the attempt's pulse; end ends the handler's context.
 func (d *diverted) begin(ctx context.Context, w *Worker, end context.CancelCauseFunc) {
 	throttle := w.heartbeatThrottle(d.task.GetHeartbeatTimeout().AsDuration())
 	d.pulse = newPulse(ctx, throttle, end, func(ctx context.Context, details []byte) error {
-		payloads, err := payloadsFromBytes(details)
+		payloads, err := wire.DecodePayloads(details)
 		if err != nil {
 			return err
 		}

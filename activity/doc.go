@@ -12,9 +12,10 @@
 //   - Reconcile asks the queue about calls whose outcome has not come, and pulls it;
 //   - Cancel asks the queue to cancel calls.
 //
-// For each worker of the client that runs marked activities it has a Worker, which takes
-// the tasks of the worker's pools (one batchqueue.Executor per pool), runs their handlers
-// as the SDK runs activities, and signals their outcomes back.
+// For each worker of the client it has a Worker. One that polls for activities and
+// registers a marked type (or one that a release before announced within a day) takes the
+// tasks of its pools (one batchqueue.Executor per pool), runs their handlers as the SDK
+// runs activities, and signals outcomes back. Others dispatch only.
 //
 // Marked activities that arrive as ordinary activity tasks are diverted into the queue
 // where a worker has room for them, and answered by their tokens; see divert.go.
@@ -26,8 +27,8 @@
 // # How a handler runs
 //
 // The SDK makes activity contexts for tasks that it polled, and for nothing else. So a
-// gRPC interceptor answers one poll of each worker with a synthetic task; its context,
-// the host context, becomes the parent of all handlers' contexts. Around each handler
+// gRPC interceptor answers one poll of each worker that has executors with a synthetic
+// task; its context, the host context, becomes the parent of all handlers' contexts. Around each handler
 // stand the user's activity interceptors, made anew for each call, and beneath them an
 // outbound interceptor of ours that answers activity.GetInfo and its siblings. See
 // host.go and invoke.go.

@@ -19,6 +19,7 @@ func (r *Runtime) enqueue(ctx context.Context, b *batch) (Handle, error) {
 		return Handle{}, fail(batchqueue.ErrUnavailable)
 	}
 	slot, err := r.sendBatch(ctx, b)
+	b.wave.Slot = slot
 	if ctx.Err() == nil {
 		r.breaker.report(!errors.Is(err, batchqueue.ErrUnavailable) && !errors.Is(err, batchqueue.ErrFull))
 	}

@@ -342,30 +342,3 @@ func appendFlag(b []byte, number protowire.Number, flag bool) []byte {
 	}
 	return b
 }
-
-// payloadsBytes encodes payloads as the queue carries them. Nil stays nil: no payloads is
-// not the same as zero payloads.
-func payloadsBytes(p *commonpb.Payloads) ([]byte, error) {
-	if p == nil {
-		return nil, nil
-	}
-	b, err := proto.Marshal(p)
-	if err != nil {
-		return nil, fmt.Errorf("encode payloads: %w", err)
-	}
-	if b == nil {
-		b = []byte{}
-	}
-	return b, nil
-}
-
-func payloadsFromBytes(b []byte) (*commonpb.Payloads, error) {
-	if b == nil {
-		return nil, nil
-	}
-	p := &commonpb.Payloads{}
-	if err := proto.Unmarshal(b, p); err != nil {
-		return nil, fmt.Errorf("decode payloads: %w", err)
-	}
-	return p, nil
-}

@@ -8,6 +8,8 @@ import (
 	commonpb "go.temporal.io/api/common/v1"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/slipstream-go/slipstream/internal/wire"
 )
 
 func TestCallRoundTrip(t *testing.T) {
@@ -84,13 +86,13 @@ func TestEnvelopeVersions(t *testing.T) {
 }
 
 func TestPayloadsKeepNilApart(t *testing.T) {
-	b, err := payloadsBytes(nil)
+	b, err := wire.EncodePayloads(nil)
 	require.NoError(t, err)
 	require.Nil(t, b)
-	b, err = payloadsBytes(&commonpb.Payloads{})
+	b, err = wire.EncodePayloads(&commonpb.Payloads{})
 	require.NoError(t, err)
 	require.NotNil(t, b)
-	p, err := payloadsFromBytes(b)
+	p, err := wire.DecodePayloads(b)
 	require.NoError(t, err)
 	require.NotNil(t, p)
 }

@@ -11,11 +11,15 @@ import (
 	"go.temporal.io/sdk/log"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/internal/outage"
 )
 
 const (
 	// announceEvery renews announcements, which hold for a day.
 	announceEvery = 8 * time.Hour
+	// announcedEvery is how often a worker looks whether its announcements are still there.
+	// If Redis has lost its data they are not, and calls would be plain until they are.
+	announcedEvery = 10 * time.Second
 	// While Redis is away or unsuitable, the keeper tries again at these intervals.
 	keeperMinWait = time.Second
 	keeperMaxWait = 30 * time.Second
@@ -86,10 +90,27 @@ func (w *Worker) keep(ctx context.Context, h *host, ready chan<- struct{}) {
 	close(w.announced)
 	close(ready)
 	w.keeper.Go(func() { w.keepHeirs(ctx, h) })
-	for sleep(ctx, announceEvery) {
-		if err := w.announce(ctx); err != nil {
-			w.logger.Warn("[Slipstream] could not renew the announcement of this worker's activities", "Error", err)
+	w.renew(ctx, w.unannounced, w.announce)
+}
+
+// renew announces again until ctx ends: before the announcement does, and when Redis has
+// lost it. Calls would run as ordinary activities without it.
+func (w *Worker) renew(ctx context.Context, lost func(context.Context) bool, announce func(context.Context) error) {
+	var row outage.Outage
+	for said := time.Now(); sleep(ctx, announcedEvery); {
+		if time.Since(said) < announceEvery && !lost(ctx) {
+			continue
 		}
+		if err := announce(ctx); err != nil {
+			if n, say := row.Failed(time.Now()); say && ctx.Err() == nil {
+				w.logger.Warn("[Slipstream] could not renew the announcement of this worker's activities, will be tried again", "Failures", n, "Error", err)
+			}
+			continue
+		}
+		if n, lasted, say := row.Worked(time.Now()); say {
+			w.logger.Info("[Slipstream] the announcement of this worker's activities is renewed", "Failures", n, "Lasted", lasted)
+		}
+		said = time.Now()
 	}
 }
 
@@ -139,6 +160,7 @@ func (w *Worker) runExecutor(ctx context.Context, h *host, o batchqueue.Executor
 	o.TimeoutFailure = w.timeoutFailure
 	o.Deliver = func(ctx context.Context, b *batchqueue.Batch) error { return w.deliver(ctx, h, b) }
 	o.Observer = w.observer(o.Pool)
+	w.rt.metrics.beginPool(o.Pool, o.Types)
 	e, err := w.rt.queue.NewExecutor(o)
 	if err != nil {
 		return nil, err
@@ -163,6 +185,21 @@ func (w *Worker) announce(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// unannounced tells whether Redis answers and misses what the worker has announced.
+func (w *Worker) unannounced(ctx context.Context) bool {
+	if w.need != needMarked {
+		return false
+	}
+	types := w.registry.types(maps.Keys(w.rt.o.Marks))
+	for _, pool := range w.pools() {
+		known, err := w.rt.queue.Announced(ctx, pool)
+		if err == nil && slices.ContainsFunc(types, func(name string) bool { return !known[name] }) {
+			return true
+		}
+	}
+	return false
 }
 
 // warnOfMarks names the marks that no worker of the task queue handles, neither here nor

@@ -27,6 +27,10 @@ const (
 	// pollLasts is longer than a poll of an idle worker: one that has not begun another
 	// for so long has gone. The server's list does not say who stopped.
 	pollLasts = 70 * time.Second
+	// rememberedFor is how long a worker is known to have the plugin after this one saw that
+	// it is enlisted, whatever Redis says by then: it may have lost its data, and with them
+	// who has stopped since. Those who have not enlist again within lookSeldom.
+	rememberedFor = pollLasts + lookSeldom
 	// A worker looks around this often while it is young or holds, and otherwise.
 	lookOften, lookSeldom = 5 * time.Second, time.Minute
 	lookOftenFor          = 2 * time.Minute
@@ -41,6 +45,7 @@ type fleet struct {
 	mu       sync.Mutex
 	began    time.Time
 	next     time.Time            // of the next look
+	enlisted map[string]time.Time // workers, and when they were last seen to be enlisted
 	strange  map[string]time.Time // last polls of workers that are not enlisted
 	reported []string             // those that polled while this one looked
 }
@@ -59,19 +64,23 @@ func (f *fleet) look(ctx context.Context, describe func(context.Context) (*workf
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	if err := f.around(ctx, now, describe); err != nil && !errors.Is(err, context.Canceled) {
+	err := f.enlist(ctx)
+	said := err == nil
+	if said {
+		err = f.around(ctx, now, describe)
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
 		f.w.logger.Debug("[Slipstream] cannot tell whether all workers of the task queue have the plugin", "Error", err)
 	}
 	f.next = now.Add(lookSeldom)
-	if f.holds.Load() || now.Sub(f.began) < lookOftenFor {
+	// Redis may have lost who has the plugin: who could not say so says it soon, or workers
+	// that start meanwhile take it for a stranger.
+	if !said || f.holds.Load() || now.Sub(f.began) < lookOftenFor {
 		f.next = now.Add(lookOften)
 	}
 }
 
 func (f *fleet) around(ctx context.Context, now time.Time, describe func(context.Context) (*workflowservice.DescribeTaskQueueResponse, error)) error {
-	if err := f.enlist(ctx); err != nil {
-		return err
-	}
 	if f.w.rt.o.Disabled {
 		return nil // this worker routes nothing
 	}
@@ -83,13 +92,27 @@ func (f *fleet) around(ctx context.Context, now time.Time, describe func(context
 	if err != nil {
 		return err
 	}
+	f.remember(enlisted, now)
+	isStrange := func(p *taskqueuepb.PollerInfo) bool {
+		_, has := f.enlisted[p.GetIdentity()]
+		return !has && buildOf(p) == f.w.build && now.Sub(p.GetLastAccessTime().AsTime()) <= pollLasts
+	}
+	if slices.ContainsFunc(queue.GetPollers(), isStrange) {
+		// Redis may have lost who is enlisted, and hears it again within a minute. Whose
+		// executors are there it hears all the time.
+		present, err := f.w.rt.queue.Workers(ctx, f.pool())
+		if err != nil {
+			return err
+		}
+		f.remember(present, now)
+	}
 	strange := map[string]time.Time{}
 	var polling []string
 	for _, p := range queue.GetPollers() {
-		name, last := p.GetIdentity(), p.GetLastAccessTime().AsTime()
-		if enlisted[name] || buildOf(p) != f.w.build || now.Sub(last) > pollLasts {
+		if !isStrange(p) {
 			continue
 		}
+		name, last := p.GetIdentity(), p.GetLastAccessTime().AsTime()
 		strange[name] = last
 		if before, known := f.strange[name]; (known && last.After(before)) || slices.Contains(f.reported, name) {
 			polling = append(polling, name)
@@ -97,6 +120,17 @@ func (f *fleet) around(ctx context.Context, now time.Time, describe func(context
 	}
 	f.conclude(strange, polling)
 	return nil
+}
+
+// remember notes who is enlisted, and forgets who has not been for long.
+func (f *fleet) remember(enlisted map[string]bool, now time.Time) {
+	maps.DeleteFunc(f.enlisted, func(_ string, seen time.Time) bool { return now.Sub(seen) > rememberedFor })
+	if f.enlisted == nil {
+		f.enlisted = make(map[string]time.Time, len(enlisted))
+	}
+	for name := range enlisted {
+		f.enlisted[name] = now
+	}
 }
 
 // conclude sets what follows: polling are the strange ones that are there for certain.

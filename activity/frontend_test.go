@@ -315,6 +315,12 @@ func (l *logRecorder) Info(m string, kv ...any)  { l.add("info", m, kv) }
 func (l *logRecorder) Warn(m string, kv ...any)  { l.add("warn", m, kv) }
 func (l *logRecorder) Error(m string, kv ...any) { l.add("error", m, kv) }
 
+// own are the entries of a level that Slipstream wrote. The SDK has words of its own, of a
+// poll that took too long on a busy machine for instance.
+func (l *logRecorder) own(level string) []logEntry {
+	return slices.DeleteFunc(l.at(level), func(e logEntry) bool { return !strings.HasPrefix(e.message, "[Slipstream]") })
+}
+
 // at returns the entries of a level.
 func (l *logRecorder) at(level string) []logEntry {
 	l.mu.Lock()

@@ -30,7 +30,7 @@ type group struct {
 func (d *dispatch) group(ctx context.Context, calls []int) error {
 	groups := map[string]*group{}
 	pools := poolsOf(d.w, d.info)
-	for _, i := range calls {
+	for k, i := range calls {
 		c := &d.wave.Calls[i]
 		var header *commonpb.Header
 		if i < len(d.wave.Headers) {
@@ -61,6 +61,7 @@ func (d *dispatch) group(ctx context.Context, calls []int) error {
 				Again:     d.wave.Again,
 				Retention: max(keptAtLeast, keptTaskTimeouts*d.wave.TaskTimeout),
 				Slot:      unknownSlot,
+				Tasks:     make([]batchqueue.Task, 0, len(calls)-k), // the rule: all calls go to one pool
 			}}
 			groups[pool] = g
 			d.groups = append(d.groups, g)
@@ -88,7 +89,7 @@ func (d *dispatch) addressOf(pool string) int {
 
 func (d *dispatch) task(ctx context.Context, i int, header *commonpb.Header, g *group) (batchqueue.Task, error) {
 	c, a := &d.wave.Calls[i], &d.marker.Answers[i]
-	input, err := payloadsBytes(c.Input)
+	input, err := wire.EncodePayloads(c.Input)
 	if err != nil {
 		return batchqueue.Task{}, err
 	}
@@ -104,7 +105,7 @@ func (d *dispatch) task(ctx context.Context, i int, header *commonpb.Header, g *
 		span = d.startSpan(ctx, g.pool, g.shared, header)
 		envelope.Trace = span.encoded()
 	}
-	span.tasks = append(span.tasks, i)
+	span.tasks, span.wave = append(span.tasks, i), g.queued
 	identity := wire.Identity{RunID: d.marker.RunID, Number: c.Number, Fingerprint: a.Fingerprint}
 	return batchqueue.Task{
 		Number:      c.Number,

@@ -78,8 +78,8 @@ func TestTheHeirServesWhatAFormerBuildHasLeft(t *testing.T) {
 	heir := s.build(t, "new")
 	defer heir.Stop()
 	require.Equal(t, "new", s.result(t, "unpinned"))
-	require.Eventually(t, func() bool { return len(s.log.at("warn")) > 0 }, 5*time.Second, 10*time.Millisecond)
-	warning := s.log.at("warn")[0]
+	require.Eventually(t, func() bool { return len(s.log.own("warn")) > 0 }, 5*time.Second, 10*time.Millisecond)
+	warning := s.log.own("warn")[0]
 	require.Contains(t, warning.message, "of types that this build does not register")
 	require.Contains(t, fmt.Sprint(warning.keyvals), "ActivityTypes [unheardof]")
 	for _, pool := range []string{leftUnpinned, leftPinned} {
@@ -97,7 +97,7 @@ func TestTheHeirServesWhatAFormerBuildHasLeft(t *testing.T) {
 	}, 10*time.Second, 10*time.Millisecond)
 	s.put(t, leftUnpinned, "again", "noContext")
 	require.Equal(t, "old", s.result(t, "again"))
-	require.Len(t, s.log.at("warn"), 1, "rate-limited")
+	require.Len(t, s.log.own("warn"), 1, "rate-limited")
 }
 
 // looker takes the looks of a keeper one by one, by a clock of its own.

@@ -37,7 +37,7 @@ func (s *site) enqueueNumber(t *testing.T, number uint64, activityType string, h
 	t.Helper()
 	input, err := converter.GetDefaultDataConverter().ToPayloads(args...)
 	require.NoError(t, err)
-	encoded, err := payloadsBytes(input)
+	encoded, err := wire.EncodePayloads(input)
 	require.NoError(t, err)
 	common, err := encodeAddress(&address{Namespace: "namespace", WorkflowID: "workflow", RunID: "run", WorkflowType: "W", TaskQueue: "queue", Header: header})
 	require.NoError(t, err)
@@ -265,7 +265,7 @@ func TestATunerWithoutMarksIsAWarning(t *testing.T) {
 	w.RegisterActivity(noContext)
 	require.NoError(t, w.Start())
 	defer w.Stop()
-	warnings := s.log.at("warn")
+	warnings := s.log.own("warn")
 	require.Len(t, warnings, 1)
 	require.Contains(t, warnings[0].message, "no executor in this worker")
 	require.Contains(t, fmt.Sprint(warnings[0].keyvals), "set plugin.Options.Concurrency")
@@ -292,7 +292,7 @@ func TestMarksThatNobodyRegistersAreNamed(t *testing.T) {
 		w.RegisterActivityWithOptions(onlyError, sdkactivity.RegisterOptions{Name: "renamed"})
 	}, "noContext", nil, "x")
 	var got []string
-	for _, e := range s.log.at("warn") {
+	for _, e := range s.log.own("warn") {
 		for i := 0; i < len(e.keyvals); i += 2 {
 			if e.keyvals[i] == "Mark" {
 				got = append(got, fmt.Sprint(e.keyvals[i+1], " ", e.message[:45]))
@@ -313,7 +313,7 @@ func TestRedisAwayAtStart(t *testing.T) {
 	w.RegisterActivity(noContext)
 	require.NoError(t, w.Start())
 	defer w.Stop()
-	require.Contains(t, s.log.at("warn")[0].message, "Redis is not reachable")
+	require.Contains(t, s.log.own("warn")[0].message, "Redis is not reachable")
 	require.NoError(t, s.redis.StartAddr(address))
 	require.Eventually(t, func() bool {
 		types, err := s.queue.Announced(context.Background(), PoolName("queue", "", ""))

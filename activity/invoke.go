@@ -19,6 +19,7 @@ import (
 
 	"github.com/slipstream-go/slipstream/batchqueue"
 	"github.com/slipstream-go/slipstream/internal/sdkerror"
+	"github.com/slipstream-go/slipstream/internal/wire"
 )
 
 // invocation is one attempt of a routed call or of a diverted activity task. It does what
@@ -38,8 +39,9 @@ type invocation struct {
 	// sealed is the converter that failures go through on their way in the queue.
 	sealed converter.DataConverter
 	span   span
-	// err is what the attempt failed with.
-	err error
+	// err is what the attempt failed with, errType the type that the workflow sees of it.
+	err     error
+	errType string
 	// late: the deadline had passed when the handler returned.
 	late bool
 }
@@ -66,9 +68,15 @@ func (w *Worker) handle(ctx context.Context, h *host, d *batchqueue.Delivery) ba
 		v.info.Deadline = deadline // the queue allows for the difference of the clocks
 	}
 	v.metrics = newOutbound(w, h, &v.info).GetMetricsHandler(ctx)
-	if err != nil {
-		// A newer worker may be able to read it, so this is an attempt like any other.
-		return v.endSpan(ctx, v.failed(err))
+	switch {
+	case errors.Is(err, errNewerEnvelope):
+		if n, say := w.rt.newer.Failed(time.Now()); say {
+			v.w.logger.Warn("[Slipstream] a newer release wrote tasks that this one cannot run; they are left to its workers", "ActivityType", d.Type, "Tasks", n, "Error", err)
+		}
+		v.err = err
+		return v.endSpan(ctx, batchqueue.Result{Kind: batchqueue.KindFailed, Declined: true})
+	case err != nil:
+		return v.endSpan(ctx, v.failed(errUndecodable(d.Type, err)))
 	}
 	if v.diverted == nil { // the SDK has recorded that of a task that it polled
 		w.rt.doubts.consider(d, v.address, h.client)
@@ -96,6 +104,11 @@ var (
 
 // decode reads what the task carries; what it could not read stays empty.
 func (v *invocation) decode() error {
+	a, err := v.w.addresses.of(v.d.Common) // first: a failure has to be encoded for whom it goes to
+	if err != nil {
+		return err
+	}
+	v.address = a
 	c, err := decodeCall(v.d.Payload)
 	if err != nil {
 		return err
@@ -108,11 +121,6 @@ func (v *invocation) decode() error {
 		}
 		c.ActivityID, c.NonRetryable = fixed.ActivityID, fixed.NonRetryable
 	}
-	a, err := v.w.addresses.of(v.d.Common)
-	if err != nil {
-		return err
-	}
-	v.address = a
 	v.diverted, err = divertedFrom(c, a)
 	return err
 }
@@ -258,7 +266,7 @@ func (v *invocation) details() (*commonpb.Payloads, error) {
 	if v.diverted != nil {
 		return v.diverted.details(v.d.Heartbeat)
 	}
-	return payloadsFromBytes(v.d.Heartbeat)
+	return wire.DecodePayloads(v.d.Heartbeat)
 }
 
 // input returns header and arguments.
@@ -270,7 +278,7 @@ func (v *invocation) input() (*commonpb.Header, *commonpb.Payloads, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	in, err := payloadsFromBytes(v.call.Input)
+	in, err := wire.DecodePayloads(v.call.Input)
 	return header, in, err
 }
 

@@ -106,13 +106,13 @@ func (b *bench) delivery(t testing.TB, name string, args ...any) *batchqueue.Del
 	input, err := converter.WithDataConverterSerializationContext(b.dc(),
 		converter.WorkflowSerializationContext{Namespace: "namespace", WorkflowID: "workflow"}).ToPayloads(args...)
 	require.NoError(t, err)
-	encoded, err := payloadsBytes(input)
+	encoded, err := wire.EncodePayloads(input)
 	require.NoError(t, err)
 	common, err := encodeAddress(&address{
 		Namespace: "namespace", WorkflowID: "workflow", RunID: "run", WorkflowType: "Workflow", TaskQueue: "queue", Header: b.header,
 	})
 	require.NoError(t, err)
-	details, err := payloadsBytes(b.details)
+	details, err := wire.EncodePayloads(b.details)
 	require.NoError(t, err)
 	return &batchqueue.Delivery{
 		Pool: "queue", Run: "run", Number: 7, Type: name, Attempt: 2,
@@ -139,7 +139,7 @@ func (b *bench) routed(t *testing.T, activity any, args ...any) (batchqueue.Resu
 	d := b.delivery(t, name, args...)
 	d.End = cancel
 	result := w.handle(ctx, h, d)
-	payloads, err := payloadsFromBytes(result.Payload)
+	payloads, err := wire.DecodePayloads(result.Payload)
 	require.NoError(t, err)
 	if result.Kind != batchqueue.KindFailed {
 		return result, payloads, nil
@@ -620,7 +620,7 @@ func TestDynamicActivities(t *testing.T) {
 	w.registry.addDynamic(dynamic)
 	require.Equal(t, []string{"anything", "noContext"}, w.registry.types(slices.Values([]string{"anything"})))
 	result := w.handle(context.Background(), h, b.delivery(t, "anything", "goes"))
-	payloads, err := payloadsFromBytes(result.Payload)
+	payloads, err := wire.DecodePayloads(result.Payload)
 	require.NoError(t, err)
 	var s string
 	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(payloads, &s))
@@ -644,5 +644,26 @@ func TestUndecodableTasksFail(t *testing.T) {
 	d.Payload = []byte{0xff}
 	result := w.handle(context.Background(), h, d)
 	require.Equal(t, batchqueue.KindFailed, result.Kind)
-	require.False(t, result.NonRetryable)
+	require.True(t, result.NonRetryable, "it will never be readable")
+	require.False(t, result.Declined)
+}
+
+// What a newer release wrote is left to its workers: no attempt is lost, not even the only
+// one.
+func TestTasksOfANewerReleaseAreLeftToItsWorkers(t *testing.T) {
+	newer := appendVarint(nil, fieldVersion, envelopeVersion+1)
+	for name, change := range map[string]func(*batchqueue.Delivery){
+		"the task":    func(d *batchqueue.Delivery) { d.Payload = newer },
+		"the address": func(d *batchqueue.Delivery) { d.Common = newer },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b bench
+			w, h := b.worker(t, noContext)
+			d := b.delivery(t, "noContext", "x")
+			d.Options.Retry.MaximumAttempts = 1
+			change(d)
+			result := w.handle(context.Background(), h, d)
+			require.True(t, result.Declined)
+		})
+	}
 }

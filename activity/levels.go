@@ -68,7 +68,7 @@ func (r *Runtime) levels(ctx context.Context, o metric.Observer) {
 	if r.breaker.isOpen() {
 		open = 1
 	}
-	o.ObserveInt64(m.breakerOpen, open)
+	o.ObserveInt64(m.breakerOpen, open, m.with(labels{}))
 	led := map[string][]int{}
 	for _, w := range r.allWorkers() {
 		for e, pool := range w.reporting.all() {

@@ -46,8 +46,9 @@ type metrics struct {
 	running, permits                              metric.Int64ObservableUpDownCounter
 	breakerOpen                                   metric.Int64ObservableGauge
 
-	meter  metric.Meter
-	labels sync.Map // labels -> metric.MeasurementOption
+	meter     metric.Meter
+	namespace string   // of Temporal: pools are unique within it
+	labels    sync.Map // labels -> metric.MeasurementOption
 }
 
 // Buckets in seconds: a claim takes a millisecond, a handler may take an hour.
@@ -57,8 +58,8 @@ var (
 	sizes      = metric.WithExplicitBucketBoundaries(0, 1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2000, 5000, 10000)
 )
 
-func newMetrics(t Telemetry) *metrics {
-	m := &metrics{meter: t.MeterProvider.Meter(instrumentation)}
+func newMetrics(t Telemetry, namespace string) *metrics {
+	m := &metrics{meter: t.MeterProvider.Meter(instrumentation), namespace: namespace}
 	b := instruments{meter: m.meter}
 
 	m.dispatched = b.counter("slipstream.calls.dispatched", "{call}", "Calls that a dispatch has answered")
@@ -79,7 +80,7 @@ func newMetrics(t Telemetry) *metrics {
 	m.settled = b.counter("slipstream.tasks.settled", "{task}", "Tasks whose outcome was recorded")
 	m.advanced = b.counter("slipstream.tasks.advanced", "{task}", "Steps of chains that completed and are followed by another")
 	m.retried = b.counter("slipstream.tasks.retried", "{attempt}", "Attempts that ended and are followed by another")
-	m.released = b.counter("slipstream.tasks.released", "{task}", "Tasks that a stopping worker gave back")
+	m.released = b.counter("slipstream.tasks.released", "{task}", "Tasks that a stopping worker gave back, or one that is too old for them")
 	m.lost = b.counter("slipstream.tasks.lost", "{task}", "Attempts whose claim turned out to be another executor's; what they did is dropped")
 	m.reclaimed = b.counter("slipstream.tasks.reclaimed", "{task}", "Tasks taken from executors that are gone")
 	m.dead = b.counter("slipstream.tasks.dead", "{task}", "Tasks that became dead letters")
@@ -101,7 +102,7 @@ func newMetrics(t Telemetry) *metrics {
 		metric.WithDescription("How long the first task that could be claimed has waited")))
 	m.running = b.level("slipstream.executor.running", "{handler}", "Handlers that run in this worker")
 	m.permits = b.level("slipstream.executor.permits", "{handler}", "Handlers that this worker may run side by side")
-	m.breakerOpen = observed(b.meter.Int64ObservableGauge("slipstream.breaker.open", metric.WithUnit("1"),
+	m.breakerOpen = observed(b.meter.Int64ObservableGauge("slipstream.breaker.open", metric.WithUnit("{breaker}"),
 		metric.WithDescription("1 while calls go past a Redis that does not answer, else 0")))
 	return m
 }
@@ -134,7 +135,7 @@ func (b instruments) level(name, unit, description string) metric.Int64Observabl
 	return observed(b.meter.Int64ObservableUpDownCounter(name, metric.WithUnit(unit), metric.WithDescription(description)))
 }
 
-// labels are the attributes of one measurement; empty ones are left out.
+// labels are the attributes of one measurement beside the namespace; empty ones are left out.
 type labels struct{ pool, activityType, outcome, way, result, answer string }
 
 const (
@@ -148,7 +149,7 @@ func (m *metrics) with(l labels) metric.MeasurementOption {
 	if known, ok := m.labels.Load(l); ok {
 		return known.(metric.MeasurementOption) //nolint:forcetypeassert // nothing else is stored
 	}
-	var all []attribute.KeyValue
+	all := []attribute.KeyValue{keyNamespace.String(m.namespace)}
 	for _, a := range []attribute.KeyValue{
 		labelPool.String(l.pool), keyActivityType.String(l.activityType), keyOutcome.String(l.outcome), keyWay.String(l.way),
 		labelResult.String(l.result), labelAnswer.String(l.answer),
@@ -162,10 +163,41 @@ func (m *metrics) with(l labels) metric.MeasurementOption {
 	return option
 }
 
-func add(counter metric.Int64Counter, n int, options ...metric.AddOption) {
+func add(counter metric.Int64Counter, n int, of metric.AddOption) {
 	if n > 0 {
-		counter.Add(context.Background(), int64(n), options...)
+		counter.Add(context.Background(), int64(n), of)
 	}
+}
+
+// begin makes the series of what a runtime counts, see zero.
+func (m *metrics) begin() {
+	for _, counter := range []metric.Int64Counter{m.breakerOpened, m.windowHits, m.windowMiss} {
+		zero(counter, m.with(labels{}))
+	}
+	for _, answer := range answerNames {
+		zero(m.dispatched, m.with(labels{answer: answer}))
+	}
+}
+
+// beginPool makes the series of a pool's rare events, see zero: those that say how many
+// calls or tasks something went wrong with. types are those that the executor handles.
+func (m *metrics) beginPool(pool string, types []string) {
+	here := m.with(labels{pool: pool})
+	for _, counter := range []metric.Int64Counter{m.notHandled, m.drained, m.redisFull, m.failures, m.signals} {
+		zero(counter, here)
+	}
+	for _, t := range types {
+		of := m.with(labels{pool: pool, activityType: t})
+		zero(m.dead, of)
+		zero(m.reclaimed, of)
+		zero(m.retried, m.with(labels{pool: pool, activityType: t, outcome: batchqueue.KindFailed.String()}))
+	}
+}
+
+// zero makes a series before its first event. Without it Prometheus sees a series that
+// begins with 1, which is no increase: an alert on the first dead letter would not fire.
+func zero(counter metric.Int64Counter, of metric.AddOption) {
+	counter.Add(context.Background(), 0, of)
 }
 
 // observer counts what an executor does.

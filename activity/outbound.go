@@ -14,7 +14,6 @@ import (
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	sdkworkflow "go.temporal.io/sdk/workflow"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
 	"github.com/slipstream-go/slipstream/internal/wire"
@@ -86,13 +85,13 @@ func (o *outbound) RecordHeartbeat(ctx context.Context, details ...any) {
 	// A single nil means that there is no progress to report.
 	if len(details) > 1 || (len(details) == 1 && details[0] != nil) {
 		payloads, err := contextAware(ctx, o.dc).ToPayloads(details...)
-		if err == nil && proto.Size(payloads) > o.limit {
+		if err == nil && wire.PayloadsSize(payloads) > o.limit {
 			o.GetLogger(ctx).Warn("RecordActivityHeartbeat with error", "Error", payloadSizeError{})
 			o.abort(payloadSizeError{})
 			return
 		}
 		if err == nil {
-			encoded, err = payloadsBytes(payloads)
+			encoded, err = wire.EncodePayloads(payloads)
 		}
 		if err != nil {
 			panic(err) //nolint:forbidigo // the SDK's contract; recovered around the handler
@@ -168,12 +167,15 @@ func taskInfo(d *batchqueue.Delivery, c *call, a *address, taskQueue string, sta
 }
 
 // startedAt is the start as the server would report it: in UTC, without a monotonic
-// reading, and never before the schedule, although that is told by another clock.
+// reading, and never before the schedule, although that is told by another clock. It counts
+// the milliseconds that Redis counts in: told more finely, a step of a chain that takes
+// less would seem to start after the next was scheduled.
 func startedAt(d *batchqueue.Delivery, started time.Time) time.Time {
+	started = started.Truncate(time.Millisecond).UTC()
 	if started.Before(d.AttemptScheduledAt) {
-		started = d.AttemptScheduledAt
+		return d.AttemptScheduledAt.UTC()
 	}
-	return started.Round(0).UTC()
+	return started
 }
 
 // headerFields copies, because interceptors may write into what they get and a wave's

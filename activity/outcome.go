@@ -35,7 +35,7 @@ func wireOutcome(run string, o *batchqueue.Outcome) wire.Outcome {
 // decodedPayloads is lenient: bytes that are no payloads, which only a damaged Redis
 // could hold, must not keep a call open for ever.
 func decodedPayloads(b []byte) []*commonpb.Payload {
-	p, err := payloadsFromBytes(b)
+	p, err := wire.DecodePayloads(b)
 	if err != nil {
 		return nil
 	}

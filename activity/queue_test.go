@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/internal/wire"
 	"github.com/slipstream-go/slipstream/workflow"
 )
 
@@ -145,7 +146,7 @@ func TestEnqueuedIsWhatTheClientWouldSend(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, string(header.GetFields()["span"].GetData()))
 		require.Equal(t, "k", string(header.GetFields()["key"].GetData()), "the propagator's")
-		input, err := payloadsFromBytes(envelope.Input)
+		input, err := wire.DecodePayloads(envelope.Input)
 		require.NoError(t, err)
 		var s string
 		require.NoError(t, converter.GetDefaultDataConverter().FromPayload(input.GetPayloads()[0], &s))

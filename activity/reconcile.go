@@ -139,7 +139,7 @@ func (c *reconcile) ask(ctx context.Context, p place, calls []*wire.OpenCall) {
 		c.w.inherit(ctx, p.Pool)
 	}
 	c.r.metrics.fetched(p.Pool, wayAsk, len(reply.Taken))
-	c.r.tracing.handedOver(began, p.Pool, wayAsk, nil, reply.Taken, p.run, c.info.WorkflowExecution.ID)
+	c.r.tracing.handedOver(began, p.Pool, p.Slot, wayAsk, nil, reply.Taken, p.run, c.info.WorkflowExecution.ID)
 	pulled := map[batchqueue.Identity]bool{}
 	for i := range reply.Taken {
 		o := &reply.Taken[i]
@@ -174,10 +174,16 @@ func (c *reconcile) disown(ctx context.Context, p place, calls []*wire.OpenCall)
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	if err := c.r.queue.Discard(ctx, p.Pool, p.Slot, p.run, identities); err != nil {
-		c.r.log.Warn("[Slipstream] cancelled calls may run in the queue", "Pool", p.Pool, "Calls", len(calls), "Error", err)
+		if n, say := c.r.disownOutage.Failed(time.Now()); say {
+			c.r.log.Warn("[Slipstream] cancelled calls may run in the queue", "Pool", p.Pool, "Calls", len(calls), "Failures", n, "Error", err)
+		}
 		for _, o := range calls {
 			c.found(o, wire.StateUnsure, -1)
 		}
+		return
+	}
+	if n, lasted, say := c.r.disownOutage.Worked(time.Now()); say {
+		c.r.log.Info("[Slipstream] cancelled calls are taken out of the queue again", "Pool", p.Pool, "Failures", n, "Lasted", lasted)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -29,15 +30,17 @@ func (w *Worker) respond(ctx context.Context, h *host, a *address, b *batchqueue
 		switch {
 		case err == nil && answer == nil:
 		case err == nil:
-			add(w.rt.metrics.tasksAnswered, 1)
+			add(w.rt.metrics.tasksAnswered, 1, w.rt.metrics.with(labels{}))
 		case isGone(err):
 			// It timed out, its workflow closed, or an earlier try arrived after all.
-			add(w.rt.metrics.tasksGone, 1)
+			add(w.rt.metrics.tasksGone, 1, w.rt.metrics.with(labels{}))
 		case errors.As(err, &invalid), errors.Is(err, errUnanswerable):
-			w.logger.Error("[Slipstream] Temporal cannot take the end of an activity task; it will time out",
-				"WorkflowID", a.WorkflowID, "RunID", a.RunID, "Task", b.Run, "Error", err)
+			if n, say := w.rt.unanswered.Failed(time.Now()); say {
+				w.logger.Error("[Slipstream] Temporal cannot take the end of an activity task; it will time out",
+					"WorkflowID", a.WorkflowID, "RunID", a.RunID, "Run", b.Run, "Tasks", n, "Error", err)
+			}
 		default:
-			return fmt.Errorf("answer activity task %q of workflow %q: %w", b.Run, a.WorkflowID, err)
+			return fmt.Errorf("answer activity task %q of workflow %q: %w", b.Run, a.WorkflowID, withRetryHint(err))
 		}
 	}
 	return nil
@@ -69,7 +72,7 @@ func (w *Worker) answer(a *address, o *batchqueue.Outcome) (proto.Message, error
 	if err != nil {
 		return nil, errors.Join(errUnanswerable, err)
 	}
-	payloads, err := payloadsFromBytes(r.Payloads)
+	payloads, err := wire.DecodePayloads(r.Payloads)
 	if err != nil {
 		return nil, errors.Join(errUnanswerable, err)
 	}
@@ -83,7 +86,7 @@ func (w *Worker) answer(a *address, o *batchqueue.Outcome) (proto.Message, error
 			TaskToken: a.TaskToken, Result: payloads, Identity: o.Executor, Namespace: a.Namespace, ResourceId: resourceID(a.WorkflowID),
 		}, nil
 	}
-	details, err := payloadsFromBytes(r.Details)
+	details, err := wire.DecodePayloads(r.Details)
 	if err != nil {
 		return nil, errors.Join(errUnanswerable, err)
 	}

@@ -23,7 +23,14 @@ const (
 	// activity.ErrResultPending. Routed calls cannot be completed asynchronously: take
 	// the mark off the activity.
 	ErrTypeResultPending = "slipstream.ResultPending"
+	// ErrTypeUndecodable: what a task carries through the queue is damaged, so that its
+	// handler could not be started. It is not retried.
+	ErrTypeUndecodable = "slipstream.Undecodable"
 )
+
+func errUndecodable(activityType string, cause error) error {
+	return temporal.NewNonRetryableApplicationError(fmt.Sprintf("a task of activity %q is damaged in the queue", activityType), ErrTypeUndecodable, cause)
+}
 
 func errResultPending(activityType string) error {
 	message := fmt.Sprintf("activity %q returned activity.ErrResultPending, but its calls go through Slipstream's queue "+
@@ -67,12 +74,12 @@ func (v *invocation) canceled(err *temporal.CanceledError) batchqueue.Result {
 
 // answer is a result with payloads, if they are within the limit.
 func (v *invocation) answer(kind batchqueue.Kind, p *commonpb.Payloads) batchqueue.Result {
-	if size := proto.Size(p); size > v.payloadLimit() {
-		return v.tooLarge(size)
-	}
-	payload, err := payloadsBytes(p)
-	if err != nil {
+	payload, err := wire.EncodePayloads(p)
+	switch {
+	case err != nil:
 		return v.failed(err)
+	case len(payload) > v.payloadLimit():
+		return v.tooLarge(len(payload))
 	}
 	return batchqueue.Result{Kind: kind, Payload: payload}
 }
@@ -101,6 +108,7 @@ func (v *invocation) payloadLimit() int {
 func (v *invocation) failed(err error) batchqueue.Result {
 	v.err = err
 	failure := v.fc.ErrorToFailure(err)
+	v.errType = failure.GetApplicationFailureInfo().GetType()
 	if failure.GetApplicationFailureInfo().GetCategory() != enumspb.APPLICATION_ERROR_CATEGORY_BENIGN {
 		if _, tooLarge := err.(payloadSizeError); tooLarge { //nolint:errorlint // made here, never wrapped
 			v.countFailure(reasonPayloadsTooLarge)
@@ -121,11 +129,11 @@ func (v *invocation) failed(err error) batchqueue.Result {
 	}
 	payload, encodeErr := wire.EncodeFailure(v.sealed, failure)
 	if encodeErr == nil {
-		result.Payload, encodeErr = payloadsBytes(&commonpb.Payloads{Payloads: []*commonpb.Payload{payload}})
+		result.Payload, encodeErr = wire.EncodePayloads(&commonpb.Payloads{Payloads: []*commonpb.Payload{payload}})
 	}
 	if encodeErr != nil {
 		// The workflow then sees a failure without its reason; the log has it.
-		v.w.logger.Error("Activity failure could not be encoded.", v.tags("Error", errors.Join(err, encodeErr))...)
+		v.w.logger.Error("[Slipstream] the failure of an activity could not be encoded, the workflow sees one without its reason", v.tags("Error", errors.Join(err, encodeErr))...)
 	}
 	return result
 }
@@ -201,7 +209,7 @@ func (w *Worker) encodeFailure(d *batchqueue.Delivery, failure *failurepb.Failur
 	if err != nil {
 		return nil, err
 	}
-	return payloadsBytes(&commonpb.Payloads{Payloads: []*commonpb.Payload{payload}})
+	return wire.EncodePayloads(&commonpb.Payloads{Payloads: []*commonpb.Payload{payload}})
 }
 
 // payloadLimitMessage is the SDK's.

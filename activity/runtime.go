@@ -3,6 +3,7 @@ package activity
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.temporal.io/sdk/log"
@@ -49,13 +50,16 @@ type Runtime struct {
 	metrics   *metrics
 	collector collector
 	// What may fail again and again, and is said now and then:
-	askOutage, closeOutage, refusals outage.Outage
-	announced                        *announcements
-	latency                          *latencies
-	breaker                          *breaker
-	strays                           *strays
-	residences                       *residences
-	doubts                           *doubts
+	askOutage, disownOutage, closeOutage outage.Outage
+	refusals, newer                      outage.Outage // of waves; of tasks
+	uncarried, undiverted, unanswered    outage.Outage // of activity tasks
+	announced                            *announcements
+	latency                              *latencies
+	breaker                              *breaker
+	strays                               *strays
+	residences                           *residences
+	doubts                               *doubts
+	progressRests                        atomic.Int64 // until then the queue is not asked for progress; Unix, ns
 
 	mu      sync.Mutex
 	workers map[string]*Worker // by instance key
@@ -77,8 +81,8 @@ func NewRuntime(c Client, o RuntimeOptions) *Runtime {
 		client:     c,
 		queue:      o.Queue,
 		log:        c.Logger,
-		tracing:    newTracing(o.Telemetry),
-		metrics:    newMetrics(o.Telemetry),
+		tracing:    newTracing(o.Telemetry, c.Namespace),
+		metrics:    newMetrics(o.Telemetry, c.Namespace),
 		announced:  newAnnouncements(o.Queue),
 		latency:    newLatencies(),
 		strays:     &strays{},
@@ -92,7 +96,7 @@ func NewRuntime(c Client, o RuntimeOptions) *Runtime {
 
 func (r *Runtime) breakerChanged(open bool) {
 	if open {
-		add(r.metrics.breakerOpened, 1)
+		add(r.metrics.breakerOpened, 1, r.metrics.with(labels{}))
 		r.log.Warn("[Slipstream] Redis does not answer: marked calls run as ordinary activities until it does")
 		return
 	}
@@ -102,6 +106,7 @@ func (r *Runtime) breakerChanged(open bool) {
 // workerStarted starts, with the first worker, what all workers share.
 func (r *Runtime) workerStarted(ctx context.Context) {
 	r.collector.begin(r.observeLevels)
+	r.metrics.begin()
 	inbox := r.begin(ctx)
 	if inbox == nil {
 		return

@@ -1,7 +1,7 @@
 package activity
 
 import (
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -15,8 +15,10 @@ import (
 // can add to it.
 type slotGauges struct {
 	limit           int64
-	running         atomic.Int64
 	used, available client.MetricsGauge
+
+	mu      sync.Mutex // held for the updates too: the last one must be of the last change
+	running int64      // protected by mu
 }
 
 // executorWorkerType is the value of the tag worker_type. The SDK's own end in Worker too.
@@ -40,9 +42,11 @@ func newSlotGauges(c *Client, taskQueue string, limit int) *slotGauges {
 }
 
 func (g *slotGauges) add(n int64) {
-	running := g.running.Add(n)
-	g.used.Update(float64(running))
-	g.available.Update(float64(max(0, g.limit-running)))
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.running += n
+	g.used.Update(float64(g.running))
+	g.available.Update(float64(max(0, g.limit-g.running)))
 }
 
 // observer is what all executors of the worker report to.

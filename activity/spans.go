@@ -1,12 +1,12 @@
 package activity
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
 
 	"go.opentelemetry.io/otel/baggage"
-	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 	commonpb "go.temporal.io/api/common/v1"
 
@@ -106,10 +106,10 @@ func (v *invocation) endSpan(queueCtx context.Context, result batchqueue.Result)
 			}
 		case v.late:
 			outcome = "timed_out"
-			v.span.SetStatus(codes.Error, "the attempt's deadline has passed")
+			v.span.fail(outcome, "the attempt's deadline has passed")
 		case v.err != nil && !isBenign(v.err):
 			v.span.RecordError(v.err)
-			v.span.SetStatus(codes.Error, v.err.Error())
+			v.span.fail(cmp.Or(v.errType, outcome), v.err.Error())
 		}
 		v.span.SetAttributes(keyActivityID.String(v.info.ActivityID), keyOutcome.String(outcome))
 	}
@@ -128,7 +128,7 @@ func (v *invocation) endSpan(queueCtx context.Context, result batchqueue.Result)
 // one has ended before.
 func (v *invocation) abandonSpan() {
 	if v.span.real && v.span.IsRecording() {
-		v.span.SetStatus(codes.Error, "the handler ended its goroutine")
+		v.span.fail("goexit", "the handler ended its goroutine")
 		v.span.End()
 	}
 }
@@ -155,9 +155,9 @@ func (w *Worker) traceOf(d *batchqueue.Delivery, kind batchqueue.Kind) []byte {
 }
 
 // handedOver records the delivery of outcomes that a run has fetched itself.
-func (t *tracing) handedOver(began time.Time, pool, way string, common []byte, outcomes []batchqueue.Outcome, run, workflowID string) {
+func (t *tracing) handedOver(began time.Time, pool string, slot int, way string, common []byte, outcomes []batchqueue.Outcome, run, workflowID string) {
 	if len(outcomes) == 0 {
 		return
 	}
-	t.deliver(pool, way, began, common, outcomes, keyWorkflowID.String(workflowID), keyRunID.String(run)).End()
+	t.deliver(pool, slot, way, began, common, outcomes, workflowAttributes(workflowID, run)...).End()
 }

@@ -2,6 +2,9 @@ package activity
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -14,6 +17,8 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
+
+	"github.com/slipstream-go/slipstream/batchqueue"
 )
 
 // spanCount makes spans that do nothing but count those that have not ended.
@@ -60,7 +65,7 @@ func (s *countedSpan) End(...trace.SpanEndOption) {
 func TestSpansEndWhereABatchIsRefused(t *testing.T) {
 	c := newCounter(t, client.Options{})
 	count := &spanCount{}
-	c.rt.tracing = newTracing(Telemetry{TracerProvider: count, Propagator: propagation.TraceContext{}})
+	c.rt.tracing = newTracing(Telemetry{TracerProvider: count, Propagator: propagation.TraceContext{}}, "namespace")
 	_, err := c.EnqueueBatch(context.Background(), options("batch"), []Task{taskA("x"), taskA(strings.Repeat("x", 70_000))})
 	require.ErrorContains(t, err, "Args have 70")
 	require.EqualValues(t, 1, count.begun.Load())
@@ -70,24 +75,41 @@ func TestSpansEndWhereABatchIsRefused(t *testing.T) {
 func TestSpansEndWhereAHandlerEndsItsGoroutine(t *testing.T) {
 	s := newSite(t, client.Options{})
 	count := &spanCount{}
-	s.plugin.rt.tracing = newTracing(Telemetry{TracerProvider: count, Propagator: propagation.TraceContext{}})
+	s.plugin.rt.tracing = newTracing(Telemetry{TracerProvider: count, Propagator: propagation.TraceContext{}}, "namespace")
 	s.start(t, worker.Options{}, func() (string, error) {
 		runtime.Goexit()
 		return "", nil
 	})
 	s.enqueue(t, "noContext", nil)
 	require.Eventually(t, func() bool { return count.begun.Load() > 0 && count.open.Load() == 0 }, 10*time.Second, 10*time.Millisecond)
-	require.Eventually(t, func() bool { return s.onlyWorker().slots.running.Load() == 0 }, 10*time.Second, 10*time.Millisecond)
+	slots := s.onlyWorker().slots
+	require.Eventually(t, func() bool {
+		slots.mu.Lock()
+		defer slots.mu.Unlock()
+		return slots.running == 0
+	}, 10*time.Second, 10*time.Millisecond)
 }
 
 func TestSpansEndWhereATaskRunsInPlace(t *testing.T) {
 	s := newDivertingSite(t, client.Options{})
 	count := &spanCount{}
-	s.plugin.rt.tracing = newTracing(Telemetry{TracerProvider: count, Propagator: propagation.TraceContext{}})
+	s.plugin.rt.tracing = newTracing(Telemetry{TracerProvider: count, Propagator: propagation.TraceContext{}}, "namespace")
 	s.start(t, worker.Options{}, noContext)
 	s.plugin.rt.breaker.report(false)
 	s.frontend.tasks <- taskOf(t, "noContext", "x")
 	completed(t, s.frontend.answer(t))
 	require.EqualValues(t, 1, count.begun.Load())
 	require.Zero(t, count.open.Load())
+}
+
+// What error.type may be is listed in docs/telemetry.md.
+func TestErrorTypesOfSpansAreThoseOfTheDocumentation(t *testing.T) {
+	page, err := os.ReadFile("../docs/telemetry.md")
+	require.NoError(t, err)
+	for _, e := range errorKinds {
+		require.Contains(t, string(page), "`"+e.kind+"`")
+		require.Equal(t, e.kind, kindOfError(fmt.Errorf("outer: %w", e.err)))
+	}
+	require.Equal(t, "unsure", kindOfError(fmt.Errorf("%w: %w", ErrUnsure, batchqueue.ErrUnavailable)))
+	require.Equal(t, "failed", kindOfError(errors.New("else")))
 }

@@ -29,7 +29,7 @@ func queueSteps(steps []wire.Step) []batchqueue.Step {
 func (v *invocation) step(output *commonpb.Payloads, input []byte) batchqueue.Result {
 	earlier := v.call.Earlier
 	if v.call.Gather {
-		result, err := payloadsBytes(oneResult(output))
+		result, err := wire.EncodePayloads(oneResult(output))
 		if err != nil {
 			return v.failed(err)
 		}

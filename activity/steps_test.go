@@ -106,7 +106,7 @@ func TestStepsHandOn(t *testing.T) {
 		result := w.handle(t.Context(), h, d)
 		require.Equal(t, batchqueue.KindCompleted, result.Kind)
 		if step == 2 {
-			all, err := payloadsFromBytes(result.Payload)
+			all, err := wire.DecodePayloads(result.Payload)
 			require.NoError(t, err)
 			require.Len(t, all.GetPayloads(), 3)
 			for _, p := range all.GetPayloads() {
@@ -135,7 +135,7 @@ func TestAStepWithoutResultHoldsItsPlace(t *testing.T) {
 	require.NoError(t, err)
 	c.Gather = true
 	d.Payload = encodeCall(c)
-	all, err := payloadsFromBytes(w.handle(t.Context(), h, d).Payload)
+	all, err := wire.DecodePayloads(w.handle(t.Context(), h, d).Payload)
 	require.NoError(t, err)
 	require.Len(t, all.GetPayloads(), 1)
 }

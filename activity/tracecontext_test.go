@@ -10,6 +10,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 	commonpb "go.temporal.io/api/common/v1"
+
+	"github.com/slipstream-go/slipstream/internal/wire"
 )
 
 func spanContext(t *testing.T) trace.SpanContext {
@@ -35,14 +37,14 @@ func TestBaggageTravelsOnlyIfThePropagatorCarriesIt(t *testing.T) {
 	require.NoError(t, err)
 	ctx := baggage.ContextWithBaggage(t.Context(), bag)
 	for propagator, want := range map[propagation.TextMapPropagator]string{propagation.Baggage{}: "acme", propagation.TraceContext{}: ""} {
-		started := newTracing(Telemetry{TracerProvider: noop.NewTracerProvider(), Propagator: propagator}).start(ctx, "enqueue", "pool", trace.SpanKindProducer, time.Now())
+		started := newTracing(Telemetry{TracerProvider: noop.NewTracerProvider(), Propagator: propagator}, "namespace").start(ctx, "enqueue", "pool", trace.SpanKindProducer, time.Now())
 		require.Equal(t, want, baggage.FromContext(started.ctx).Member("tenant").Value())
 	}
 }
 
 // A release that knows nothing of traces reads the message as if there were none.
 func TestTraceContextFollowsAMessage(t *testing.T) {
-	message, err := payloadsBytes(&commonpb.Payloads{Payloads: []*commonpb.Payload{{Data: []byte("x")}, {Data: []byte("y")}}})
+	message, err := wire.EncodePayloads(&commonpb.Payloads{Payloads: []*commonpb.Payload{{Data: []byte("x")}, {Data: []byte("y")}}})
 	require.NoError(t, err)
 	traced := withTrace(message, encodeSpan(spanContext(t)))
 	require.True(t, spanContext(t).Equal(spanOf(traced)))

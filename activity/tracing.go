@@ -25,10 +25,11 @@ import (
 type tracing struct {
 	tracer     trace.Tracer
 	propagator propagation.TextMapPropagator
+	namespace  string // of Temporal: pools are unique within it
 }
 
-func newTracing(t Telemetry) *tracing {
-	return &tracing{tracer: t.TracerProvider.Tracer(instrumentation), propagator: t.Propagator}
+func newTracing(t Telemetry, namespace string) *tracing {
+	return &tracing{tracer: t.TracerProvider.Tracer(instrumentation), propagator: t.Propagator, namespace: namespace}
 }
 
 // callerField is the field of a header in which the SDK's tracing interceptors keep the
@@ -109,13 +110,19 @@ const (
 	keyOutcome      = attribute.Key("slipstream.outcome")
 	keyWay          = attribute.Key("slipstream.delivery.way")
 	keyBatch        = attribute.Key("slipstream.batch")
+	keyNamespace    = attribute.Key("slipstream.namespace")
 )
 
 const messagingSystem = "slipstream"
 
-func messaging(operation string, kind attribute.KeyValue, pool string) []attribute.KeyValue {
+func partition(slot int) attribute.KeyValue {
+	return semconv.MessagingDestinationPartitionID(strconv.Itoa(slot))
+}
+
+func (t *tracing) messaging(operation string, kind attribute.KeyValue, pool string) []attribute.KeyValue {
 	return []attribute.KeyValue{
 		semconv.MessagingSystemKey.String(messagingSystem), semconv.MessagingOperationName(operation), kind, semconv.MessagingDestinationName(pool),
+		keyNamespace.String(t.namespace),
 	}
 }
 
@@ -126,21 +133,26 @@ func (a *address) attributes() []attribute.KeyValue {
 	if a.Batch != "" {
 		return []attribute.KeyValue{keyBatch.String(a.Batch)}
 	}
-	return []attribute.KeyValue{semconv.MessagingMessageConversationID(a.WorkflowID), keyWorkflowID.String(a.WorkflowID), keyRunID.String(a.RunID)}
+	return workflowAttributes(a.WorkflowID, a.RunID)
+}
+
+func workflowAttributes(workflowID, run string) []attribute.KeyValue {
+	return []attribute.KeyValue{semconv.MessagingMessageConversationID(workflowID), keyWorkflowID.String(workflowID), keyRunID.String(run)}
 }
 
 // enqueueSpan is the span of tasks that go into the queue under one header: those of a
 // wave have one together, unless a tracer gave each call a span of its own.
 type enqueueSpan struct {
 	span
-	tasks []int // in the wave or batch
+	tasks []int            // in the wave or batch
+	wave  *batchqueue.Wave // that they are in: it has their slot in the end
 }
 
 // enqueue begins the span of tasks that have this header.
 func (t *tracing) enqueue(ctx context.Context, pool string, a *address, h *commonpb.Header) *enqueueSpan {
 	s := &enqueueSpan{span: t.start(t.caller(ctx, h), "enqueue", pool, trace.SpanKindProducer, time.Now())}
 	if s.IsRecording() {
-		s.SetAttributes(append(messaging("enqueue", semconv.MessagingOperationTypeSend, pool), a.attributes()...)...)
+		s.SetAttributes(append(t.messaging("enqueue", semconv.MessagingOperationTypeSend, pool), a.attributes()...)...)
 	}
 	return s
 }
@@ -149,6 +161,9 @@ func (t *tracing) enqueue(ctx context.Context, pool string, a *address, h *commo
 // if they are.
 func (s *enqueueSpan) end(run string, task func(int) (number uint64, activityType string), missed error) {
 	if s.IsRecording() {
+		if s.wave != nil && s.wave.Slot >= 0 {
+			s.SetAttributes(partition(s.wave.Slot))
+		}
 		if len(s.tasks) == 1 {
 			number, name := task(s.tasks[0])
 			s.SetAttributes(semconv.MessagingMessageID(messageID(run, number)), keyActivityType.String(name))
@@ -156,7 +171,7 @@ func (s *enqueueSpan) end(run string, task func(int) (number uint64, activityTyp
 			s.SetAttributes(semconv.MessagingBatchMessageCount(len(s.tasks)))
 		}
 		if missed != nil {
-			s.SetStatus(codes.Error, missed.Error())
+			s.fail(kindOfError(missed), missed.Error())
 		}
 	}
 	s.End()
@@ -183,8 +198,8 @@ func (t *tracing) attempt(operation string, kind attribute.KeyValue, d *batchque
 	}
 	s := t.start(ctx, operation, d.Pool, trace.SpanKindConsumer, time.Now(), linkTo(spanOf(d.LastFailure))...)
 	if s.IsRecording() {
-		s.SetAttributes(append(append(messaging(operation, kind, d.Pool), a.attributes()...),
-			semconv.MessagingMessageID(messageID(d.Run, d.Number)), semconv.MessagingDestinationPartitionID(strconv.Itoa(d.Slot())),
+		s.SetAttributes(append(append(t.messaging(operation, kind, d.Pool), a.attributes()...),
+			semconv.MessagingMessageID(messageID(d.Run, d.Number)), partition(d.Slot()),
 			keyActivityType.String(d.Type), keyAttempt.Int(d.Attempt))...)
 	}
 	return s
@@ -204,7 +219,7 @@ func (t *tracing) reclaim(d *batchqueue.Delivery, a *address, kind batchqueue.Ki
 	s := t.attempt("reclaim", semconv.MessagingOperationTypeSettle, d, a, c, h)
 	if s.IsRecording() {
 		s.SetAttributes(keyOutcome.String(kind.String()))
-		s.SetStatus(codes.Error, "the executor of this attempt is gone")
+		s.fail(kind.String(), "the executor of this attempt is gone")
 	}
 	s.End()
 	return s.encoded()
@@ -225,7 +240,7 @@ const (
 // deliver begins the span of the delivery of outcomes: below the first one's process, and
 // linked to the others'. Where no process is known it is below the enqueue that common
 // tells; what nobody traced has no span.
-func (t *tracing) deliver(pool, way string, began time.Time, common []byte, outcomes []batchqueue.Outcome, attributes ...attribute.KeyValue) span {
+func (t *tracing) deliver(pool string, slot int, way string, began time.Time, common []byte, outcomes []batchqueue.Outcome, attributes ...attribute.KeyValue) span {
 	var first trace.SpanContext
 	var links []trace.Link
 	for i := range outcomes {
@@ -247,8 +262,8 @@ func (t *tracing) deliver(pool, way string, began time.Time, common []byte, outc
 	}
 	s := t.start(trace.ContextWithRemoteSpanContext(context.Background(), first), "deliver", pool, trace.SpanKindClient, began, links...)
 	if s.IsRecording() {
-		s.SetAttributes(append(append(messaging("deliver", semconv.MessagingOperationTypeSettle, pool), attributes...),
-			keyWay.String(way), semconv.MessagingBatchMessageCount(len(outcomes)))...)
+		s.SetAttributes(append(append(t.messaging("deliver", semconv.MessagingOperationTypeSettle, pool), attributes...),
+			partition(slot), keyWay.String(way), semconv.MessagingBatchMessageCount(len(outcomes)))...)
 	}
 	return s
 }
@@ -265,7 +280,40 @@ func outcomeSpan(o *batchqueue.Outcome) trace.SpanContext {
 func (s span) finish(err error) {
 	if err != nil && s.IsRecording() {
 		s.RecordError(err)
-		s.SetStatus(codes.Error, err.Error())
+		s.fail(kindOfError(err), err.Error())
 	}
 	s.End()
+}
+
+// fail makes it a failed span. kind is one of few: people group by it.
+func (s span) fail(kind, message string) {
+	s.SetAttributes(semconv.ErrorTypeKey.String(kind))
+	s.SetStatus(codes.Error, message)
+}
+
+// errorKinds are the words for what keeps tasks out of the queue, or outcomes from their
+// run. The first that matches is an error's.
+var errorKinds = []struct {
+	err  error
+	kind string
+}{
+	{errNotQueued, "not_queued"},
+	{errInPlace, "in_place"},
+	{ErrUnsure, "unsure"},
+	{ErrNotHandled, "not_handled"},
+	{ErrDraining, "draining"},
+	{batchqueue.ErrInvalid, "invalid"},
+	{batchqueue.ErrFull, "full"},
+	{batchqueue.ErrUnavailable, "unavailable"},
+	{batchqueue.ErrRunGone, "run_gone"},
+	{batchqueue.ErrRunDeaf, "run_deaf"},
+}
+
+func kindOfError(err error) string {
+	for _, e := range errorKinds {
+		if errors.Is(err, e.err) {
+			return e.kind
+		}
+	}
+	return "failed"
 }

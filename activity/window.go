@@ -146,7 +146,7 @@ func (d *dispatch) closeWindow(ctx context.Context, g *group) {
 		d.r.log.Info("[Slipstream] windows are closed again", "Pool", g.pool, "Failures", n, "Lasted", lasted)
 	}
 	d.r.metrics.fetched(g.pool, wayWindow, len(outcomes))
-	d.r.tracing.handedOver(began, g.pool, wayWindow, g.span.encoded(), outcomes, d.marker.RunID, d.info.WorkflowExecution.ID)
+	d.r.tracing.handedOver(began, g.pool, g.queued.Slot, wayWindow, g.span.encoded(), outcomes, d.marker.RunID, d.info.WorkflowExecution.ID)
 	for k := range outcomes {
 		o := &outcomes[k]
 		if i := d.callOf(o); i >= 0 {
@@ -190,6 +190,6 @@ func (d *dispatch) learn(win *window, waited time.Duration) {
 			}
 		}
 	}
-	add(d.r.metrics.windowHits, hits)
-	add(d.r.metrics.windowMiss, misses)
+	add(d.r.metrics.windowHits, hits, d.r.metrics.with(labels{}))
+	add(d.r.metrics.windowMiss, misses, d.r.metrics.with(labels{}))
 }

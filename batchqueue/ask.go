@@ -2,6 +2,7 @@ package batchqueue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -42,7 +43,7 @@ func (q *Queue) CloseWindow(ctx context.Context, pool string, slot int, run stri
 	if err != nil {
 		return nil, fmt.Errorf("close window %d of run %q in pool %q slot %d: %w", wave, run, pool, slot, unavailable(err))
 	}
-	return readOutcomes(reply)
+	return q.readOutcomes(reply)
 }
 
 // AskRequest is a run's question about tasks it has no outcome of.
@@ -91,7 +92,7 @@ func (q *Queue) Ask(ctx context.Context, pool string, slot int, r AskRequest) (A
 		return fail(unavailable(err))
 	}
 	var out AskReply
-	if out.Taken, err = readOutcomes(taken); err != nil {
+	if out.Taken, err = q.readOutcomes(taken); err != nil {
 		return fail(err)
 	}
 	reply, err := cmds[1].Slice()
@@ -105,7 +106,7 @@ func (q *Queue) Ask(ctx context.Context, pool string, slot int, r AskRequest) (A
 		case 'q':
 			a.State = AnswerQueued
 		case 'd':
-			o, err := decodeOutcome(text(again[0]))
+			o, err := q.readOutcome(text(again[0]))
 			if err != nil {
 				return fail(err)
 			}
@@ -177,11 +178,11 @@ func (q *Queue) Forget(ctx context.Context, pool string, slot int, run string) e
 	return q.abandon(ctx, &Batch{Pool: pool, Slot: slot, Run: run})
 }
 
-func readOutcomes(reply any) ([]Outcome, error) {
+func (q *Queue) readOutcomes(reply any) ([]Outcome, error) {
 	elements, _ := reply.([]any)
 	out := make([]Outcome, 0, len(elements))
 	for _, e := range elements {
-		o, err := decodeOutcome(text(e))
+		o, err := q.readOutcome(text(e))
 		if err != nil {
 			return nil, err
 		}
@@ -190,4 +191,16 @@ func readOutcomes(reply any) ([]Outcome, error) {
 	return out, nil
 }
 
-func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }
+// readOutcome reads an outcome. One that is damaged behind its identity is a failure of its
+// task, which ends with it; of a newer kind, or without an identity, it is an error.
+func (q *Queue) readOutcome(element string) (Outcome, error) {
+	o, err := decodeOutcome(element)
+	_, newer := errors.AsType[unknownKindError](err)
+	if err == nil || newer || o.Number == 0 {
+		return o, err
+	}
+	if n, say := q.damaged.Failed(time.Now()); say {
+		q.log.Error("[Slipstream] outcomes cannot be decoded; their tasks fail", "Outcomes", n, "Task", o.Number, "Cause", err)
+	}
+	return Outcome{Number: o.Number, Fingerprint: o.Fingerprint, Kind: KindPoison, Retry: RetryNonRetryable}, nil
+}

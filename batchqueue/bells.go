@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -12,6 +13,9 @@ import (
 // A bell is a pub/sub channel that says: look there. It is a hint and no more. Messages
 // may be lost, so whoever listens looks once whenever a subscription is confirmed, and
 // now and then without being called.
+
+// pingEvery is how often a connection on which nothing is heard is tried.
+const pingEvery = 10 * time.Second
 
 // hearing is called for each message, and with missed set for each channel whose
 // subscription was confirmed, first and again after each reconnect: something may have
@@ -31,7 +35,7 @@ func (q *Queue) newListener(heard hearing) listener {
 	l := &redisListener{ps: q.rdb.Subscribe(context.Background()), now: make(map[string]bool), done: make(chan struct{})}
 	go func() {
 		defer close(l.done)
-		for m := range l.ps.ChannelWithSubscriptions() {
+		for m := range l.ps.ChannelWithSubscriptions(redis.WithChannelHealthCheckInterval(pingEvery)) {
 			switch m := m.(type) {
 			case *redis.Subscription:
 				if m.Kind == "subscribe" {

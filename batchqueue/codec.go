@@ -217,7 +217,15 @@ func encodeOutcome(o *Outcome) []byte {
 	return append(b, o.Payload...)
 }
 
-// decodeOutcome reads an element of a run's box: "<number>:" fingerprint wave body.
+// unknownKindError is a kind of outcome that newer code wrote.
+type unknownKindError byte
+
+func (k unknownKindError) Error() string {
+	return fmt.Sprintf("outcome of kind %d, which only newer code knows", byte(k))
+}
+
+// decodeOutcome reads an element of a run's box: "<number>:" fingerprint wave body. With an
+// error the outcome has its number and fingerprint, if these could be read.
 func decodeOutcome(element string) (Outcome, error) {
 	number, rest, ok := strings.Cut(element, ":")
 	n, err := strconv.ParseUint(number, 10, 64)
@@ -258,7 +266,7 @@ func decodeOutcome(element string) (Outcome, error) {
 		o.Payload = r.b
 		return o, r.err
 	default:
-		return Outcome{}, fmt.Errorf("outcome %d of unknown kind %d: %w", n, kind, ErrInvalid)
+		return o, fmt.Errorf("outcome %d: %w", n, unknownKindError(kind))
 	}
 }
 

@@ -3,6 +3,7 @@ package batchqueue
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -14,28 +15,40 @@ import (
 	"github.com/slipstream-go/slipstream/internal/redistest"
 )
 
-// The state machine's behaviours, asked of every server the queue supports.
+// The state machine's behaviours, asked of every server the queue supports; of Redis as the
+// user that docs/security.md describes.
 func TestConformance(t *testing.T) {
-	servers := map[string]func(t *testing.T) *redis.Client{
-		"redis":     func(t *testing.T) *redis.Client { return redistest.Start(t).Client() },
-		"miniredis": func(t *testing.T) *redis.Client { return redistest.Mini(t) },
+	cases := slices.Concat(conformance, conformanceOfSteps)
+	ask := func(t *testing.T, rdb, admin *redis.Client) (asked int) {
+		for _, c := range cases {
+			t.Run(c.name, func(t *testing.T) {
+				asked++
+				b := newBench(t, rdb)
+				b.rdb = admin
+				c.test(b)
+			})
+		}
+		return asked
 	}
-	for name, start := range servers {
-		t.Run(name, func(t *testing.T) {
-			rdb := start(t)
-			for _, c := range slices.Concat(conformance, conformanceOfSteps) {
-				t.Run(c.name, func(t *testing.T) {
-					c.test(newBench(t, rdb))
-				})
-			}
-		})
-	}
+	t.Run("redis", func(t *testing.T) {
+		u := documentedUser(t)
+		u.live(t)
+		if ask(t, u.rdb, u.admin) == len(cases) {
+			u.requireUse(t)
+		}
+		u.requireNoRefusal(t)
+	})
+	t.Run("miniredis", func(t *testing.T) {
+		rdb := redistest.Mini(t)
+		ask(t, rdb, rdb)
+	})
 }
 
 // bench is a pool with one slot of its own, and verbs that read well in tests.
 type bench struct {
 	*testing.T
 	q    *Queue
+	rdb  redis.UniversalClient // for looking behind the queue's back
 	pool string
 	ctx  context.Context
 }
@@ -44,13 +57,25 @@ func newBench(t *testing.T, rdb redis.UniversalClient) *bench {
 	t.Helper()
 	q, err := New(rdb, Options{Namespace: "test", Slots: 1})
 	require.NoError(t, err)
-	return &bench{T: t, q: q, pool: t.Name(), ctx: t.Context()}
+	return &bench{T: t, q: q, rdb: rdb, pool: t.Name(), ctx: t.Context()}
 }
 
 const run = "0190c2a4-5b1e-7c3a-9f00-0123456789ab"
 
 func task(n uint64) Task {
 	return Task{Number: n, Fingerprint: 100 + n, Type: "A", Payload: fmt.Appendf(nil, "payload %d", n)}
+}
+
+// nextMillisecond waits until Redis's clock has gone on.
+func (b *bench) nextMillisecond() {
+	now := func() int64 {
+		t, err := b.rdb.Time(b.ctx).Result()
+		require.NoError(b, err)
+		return t.UnixMilli()
+	}
+	for began := now(); now() == began; {
+		runtime.Gosched()
+	}
 }
 
 func (b *bench) enqueueWave(w Wave) []Answer {
@@ -134,7 +159,7 @@ func (b *bench) deliver(batches ...*Batch) {
 // open is how many tasks of the run the record counts as open.
 func (b *bench) open() int {
 	b.Helper()
-	n, err := b.q.rdb.HGet(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+encodeRun(run), "o").Int()
+	n, err := b.rdb.HGet(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+encodeRun(run), "o").Int()
 	require.NoError(b, err)
 	return n
 }
@@ -195,7 +220,7 @@ func (b *bench) dueUntil(what string, condition func() bool) {
 // aside.
 func (b *bench) dueSet() []string {
 	b.Helper()
-	members, err := b.q.rdb.ZRange(b.ctx, b.q.keys.slot(b.pool, 0)+suffixDue, 0, -1).Result()
+	members, err := b.rdb.ZRange(b.ctx, b.q.keys.slot(b.pool, 0)+suffixDue, 0, -1).Result()
 	require.NoError(b, err)
 	out := []string{}
 	for _, m := range members {
@@ -210,10 +235,10 @@ func (b *bench) dueSet() []string {
 func (b *bench) allDue() {
 	b.Helper()
 	key := b.q.keys.slot(b.pool, 0) + suffixDue
-	members, err := b.q.rdb.ZRange(b.ctx, key, 0, -1).Result()
+	members, err := b.rdb.ZRange(b.ctx, key, 0, -1).Result()
 	require.NoError(b, err)
 	for _, m := range members {
-		require.NoError(b, b.q.rdb.ZAdd(b.ctx, key, redis.Z{Score: 1, Member: m}).Err())
+		require.NoError(b, b.rdb.ZAdd(b.ctx, key, redis.Z{Score: 1, Member: m}).Err())
 	}
 	b.due()
 }
@@ -364,11 +389,13 @@ var conformance = []struct {
 	{"two executors completing the same task: one outcome", func(b *bench) {
 		b.enqueue(task(1))
 		stalled := b.claimAs("e1", 1)[0]
-		require.NoError(b, b.q.dropLease(b.ctx, b.pool, 0, "e1"))
-		claims, _, err := b.q.lost(b.ctx, b.pool, 0, 10)
+		require.NoError(b, b.q.dropLease(b.ctx, b.pool, "e1", 0))
+		page, err := b.q.lost(b.ctx, b.pool, 0, 10)
 		require.NoError(b, err)
+		claims := page.claims
 		require.Len(b, claims, 1)
 		require.Equal(b, "e1", claims[0].executor)
+		b.nextMillisecond() // entries of one and the same may have the same ID, in two lanes
 		s := release(claims[0].delivery)
 		s.lostBy = "e1"
 		require.Equal(b, "s", b.settle(s))
@@ -395,7 +422,7 @@ var conformance = []struct {
 	{"what the Reclaimer settled is a loss to who had it", func(b *bench) {
 		b.enqueue(task(1), task(2))
 		d := b.claim(2)
-		require.NoError(b, b.q.dropLease(b.ctx, b.pool, 0, "e1"))
+		require.NoError(b, b.q.dropLease(b.ctx, b.pool, "e1", 0))
 		ended, retried := done(d[0]), again(d[1], time.Hour)
 		ended.lostBy, retried.lostBy = "e1", "e1"
 		require.Equal(b, "ss", b.settle(ended, retried))
@@ -570,14 +597,14 @@ var conformance = []struct {
 		require.Equal(b, []AnswerState{AnswerQueued}, states(b.ask(task(1)).Answers))
 		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
 		due := b.q.keys.slot(b.pool, 0) + suffixDue
-		members, err := b.q.rdb.ZRange(b.ctx, due, 0, -1).Result()
+		members, err := b.rdb.ZRange(b.ctx, due, 0, -1).Result()
 		require.NoError(b, err)
 		for _, member := range members { // the run, and each of its tasks
-			require.NoError(b, b.q.rdb.ZAdd(b.ctx, due, redis.Z{Member: member}).Err())
+			require.NoError(b, b.rdb.ZAdd(b.ctx, due, redis.Z{Member: member}).Err())
 		}
 		b.due()
 		require.Zero(b, b.stats().Delayed)
-		keys, err := b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"*"+encodeRun(run)+"*").Result()
+		keys, err := b.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"*"+encodeRun(run)+"*").Result()
 		require.NoError(b, err)
 		require.Empty(b, keys)
 	}},
@@ -789,7 +816,7 @@ var conformance = []struct {
 		batch := b.batches()[0]
 		require.Equal(b, "new", string(batch.Common))
 		require.NoError(b, b.q.acked(b.ctx, batch))
-		ttl, err := b.q.rdb.PTTL(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+encodeRun(run)).Result()
+		ttl, err := b.rdb.PTTL(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+encodeRun(run)).Result()
 		require.NoError(b, err)
 		require.Positive(b, ttl)
 	}},
@@ -821,15 +848,15 @@ var conformance = []struct {
 		b.settle(done(d))
 		_, err := b.q.extend(b.ctx, b.pool, []int{0}, "e1", time.Minute, map[claimRef][]byte{d.ref(): []byte("late")})
 		require.NoError(b, err)
-		n, err := b.q.rdb.Exists(b.ctx, b.q.keys.slot(b.pool, 0)+suffixHeartbeats).Result()
+		n, err := b.rdb.Exists(b.ctx, b.q.keys.slot(b.pool, 0)+suffixHeartbeats).Result()
 		require.NoError(b, err)
 		require.Zero(b, n)
 	}},
 	{"a new leader sends what its predecessor fixed", func(b *bench) {
 		lead := func(e string) bool {
-			ok, err := b.q.lead(b.ctx, b.pool, 0, e, time.Minute)
+			leads, err := b.q.home(b.ctx, b.pool, []homeSlot{{0, true}}, e, 0, time.Minute)
 			require.NoError(b, err)
-			return ok
+			return leads[0]
 		}
 		require.True(b, lead("e1"))
 		require.True(b, lead("e1"))
@@ -934,7 +961,7 @@ var conformance = []struct {
 				require.Equal(b, []AnswerState{AnswerNotHere}, states(b.ask(task(1)).Answers))
 				require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
 			}
-			keys, err := b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+"*").Result()
+			keys, err := b.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+"*").Result()
 			require.NoError(b, err)
 			require.Empty(b, keys)
 		}
@@ -946,7 +973,7 @@ var conformance = []struct {
 		require.NoError(b, b.q.abandon(b.ctx, &Batch{Pool: b.pool, Run: run}))
 		b.enqueue(task(1))
 		require.Empty(b, b.claim(1), "the signal is on its way")
-		ttl, err := b.q.rdb.PTTL(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+encodeRun(run)).Result()
+		ttl, err := b.rdb.PTTL(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+encodeRun(run)).Result()
 		require.NoError(b, err)
 		require.Positive(b, ttl)
 	}},
@@ -956,7 +983,7 @@ var conformance = []struct {
 		early.Fingerprint, early.Early = 999, true
 		b.enqueue(early)
 		b.enqueue(early)
-		open, err := b.q.rdb.HGet(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+encodeRun(run), "o").Int()
+		open, err := b.rdb.HGet(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+encodeRun(run), "o").Int()
 		require.NoError(b, err)
 		require.Equal(b, 1, open)
 		require.Equal(b, []uint64{2}, numbers(b.claim(10)))
@@ -1048,7 +1075,7 @@ var conformance = []struct {
 			for _, m := range b.dueSet() {
 				require.Equal(b, byte('d'), m[0], "%s: only what is parked until its purge: %s", how, m)
 			}
-			require.NoError(b, b.q.rdb.FlushDB(b.ctx).Err())
+			require.NoError(b, b.rdb.FlushDB(b.ctx).Err())
 		}
 	}},
 	{"deadlines below the watermark leave", func(b *bench) {
@@ -1230,7 +1257,7 @@ var conformance = []struct {
 			w.Tasks = early
 			require.Equal(b, []AnswerState{AnswerEarly, AnswerEarly}, states(b.enqueueWave(w)))
 			key := b.q.keys.slot(b.pool, 0) + suffixRun + encodeRun(w.Run)
-			require.NotEqual(b, time.Duration(-1), b.q.rdb.PTTL(b.ctx, key).Val(), w.Run)
+			require.NotEqual(b, time.Duration(-1), b.rdb.PTTL(b.ctx, key).Val(), w.Run)
 		}
 	}},
 	{"a later wave's default retention and overhead hold", func(b *bench) {
@@ -1239,7 +1266,7 @@ var conformance = []struct {
 			b.enqueueWave(w)
 			key := b.q.keys.slot(b.pool, 0) + suffixRun + encodeRun(run)
 			var said []string
-			for _, v := range b.q.rdb.HMGet(b.ctx, key, "ttl", "V").Val() {
+			for _, v := range b.rdb.HMGet(b.ctx, key, "ttl", "V").Val() {
 				said = append(said, text(v))
 			}
 			return said
@@ -1294,7 +1321,7 @@ var conformance = []struct {
 	}},
 	{"a letter that cannot be redriven stays", func(b *bench) {
 		b.enqueue(task(1))
-		require.NoError(b, b.q.rdb.XAdd(b.ctx, &redis.XAddArgs{Stream: b.q.keys.slot(b.pool, 0) + suffixReady + "A", Values: []any{"r", "x", "n", "junk"}}).Err())
+		require.NoError(b, b.rdb.XAdd(b.ctx, &redis.XAddArgs{Stream: b.q.keys.slot(b.pool, 0) + suffixReady + "A", Values: []any{"r", "x", "n", "junk"}}).Err())
 		b.claim(10)
 		letters, err := b.q.DeadLetters(b.ctx, b.pool, 0, "", 10)
 		require.NoError(b, err)
@@ -1338,12 +1365,83 @@ var conformance = []struct {
 		require.Equal(b, []uint64{2}, numbers(b.claim(10)))
 		require.ErrorIs(b, b.q.CancelTask(b.ctx, b.pool, run, 3), ErrNotFound)
 	}},
+	{"progress tells state and attempt, as far as a task is known", func(b *bench) {
+		b.enqueue(task(1), task(2), task(3), task(4))
+		d := b.claim(3)
+		b.settle(done(d[0]), again(d[1], time.Hour), again(d[2], 0))
+		b.dueUntil("it is due again", func() bool { return b.stats().Depth() == 2 })
+		taken := b.claimAs("e2", 1)[0] // the front lane first
+		require.EqualValues(b, 3, taken.Number)
+		numbers := make([]uint64, 2*progressPage)
+		for i := range numbers {
+			numbers[i] = uint64(i + 1)
+		}
+		got, err := b.q.Progress(b.ctx, b.pool, 0, run, numbers...)
+		require.NoError(b, err)
+		require.Len(b, got, 4)
+		for i, want := range []Progress{
+			{TaskStatus{State: StateFinished, Kind: KindCompleted}, 0},
+			{TaskStatus{State: StateDelayed}, 2},
+			{TaskStatus{State: StateClaimed, Executor: "e2"}, 2},
+			{TaskStatus{State: StateWaiting}, 1},
+		} {
+			n := uint64(i + 1)
+			want.Identity, want.Type = Identity{n, task(n).Fingerprint}, "A"
+			if want.State == StateFinished {
+				want.Type = got[i].Type
+			}
+			require.Equal(b, want, got[i])
+		}
+		got, err = b.q.Progress(b.ctx, b.pool, 0, "stranger", 1)
+		require.NoError(b, err)
+		require.Empty(b, got)
+	}},
+	{"a slot is dropped when nothing is in it and nobody attends it", func(b *bench) {
+		drop := func() bool {
+			dropped, err := b.q.drop(b.ctx, b.pool, 1)
+			require.NoError(b, err)
+			return dropped
+		}
+		home := func(permits int) {
+			_, err := b.q.home(b.ctx, b.pool, []homeSlot{{0, permits > 0}}, "e1", permits, time.Minute)
+			require.NoError(b, err)
+		}
+		require.True(b, drop(), "nothing was there")
+		b.enqueue(task(1), task(2), task(3))
+		require.False(b, drop(), "tasks wait")
+		d := b.claim(3)
+		require.False(b, drop(), "tasks are claimed")
+		b.settle(done(d[0]), again(d[1], time.Hour))
+		b.poison(d[2])
+		require.NoError(b, b.q.dropLease(b.ctx, b.pool, "e1", 0))
+		require.False(b, drop(), "outcomes wait, and a task is delayed")
+		require.NoError(b, b.q.CancelTask(b.ctx, b.pool, run, 2))
+		require.NoError(b, b.q.acked(b.ctx, b.batches()[0]))
+		require.False(b, drop(), "a letter is dead")
+		require.NoError(b, b.rdb.Del(b.ctx, b.q.keys.slot(b.pool, 0)+suffixDead).Err())
+		home(1)
+		require.False(b, drop(), "somebody is at home")
+		home(0)
+		require.False(b, drop(), "somebody leads")
+		require.NoError(b, b.q.resign(b.ctx, b.pool, 0, "e1"))
+		require.True(b, drop())
+		left, err := b.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"*").Result()
+		require.NoError(b, err)
+		for _, key := range left {
+			ttl, err := b.rdb.PTTL(b.ctx, key).Result()
+			require.NoError(b, err)
+			require.Positive(b, ttl, "%s stays for ever", key)
+		}
+		b.enqueue(task(4))
+		require.Equal(b, []uint64{4}, numbers(b.claim(1)))
+	}},
 	{"executors are listed with what they hold, also those that are gone", func(b *bench) {
 		b.enqueue(task(1), task(2), task(3))
-		require.NoError(b, b.q.present(b.ctx, b.pool, presence{Executor: "e1", Worker: "w", Types: []string{"A"}, Concurrency: 7}, time.Minute))
-		led, err := b.q.lead(b.ctx, b.pool, 0, "e1", time.Minute)
+		_, _, err := b.q.present(b.ctx, b.pool, presence{Executor: "e1", Worker: "w", Types: []string{"A"}, Concurrency: 7}, time.Minute)
 		require.NoError(b, err)
-		require.True(b, led)
+		leads, err := b.q.home(b.ctx, b.pool, []homeSlot{{0, true}}, "e1", 7, time.Minute)
+		require.NoError(b, err)
+		require.True(b, leads[0])
 		b.claimAs("e1", 2)
 		b.claimAs("gone", 1)
 		executors, err := b.q.Executors(b.ctx, b.pool)
@@ -1365,13 +1463,29 @@ var conformance = []struct {
 		_, err = operator.SetConfig(b.ctx, "a", PoolConfig{Slots: 1})
 		require.NoError(b, err)
 		key := operator.keys.pools()
-		require.NoError(b, b.q.rdb.HSet(b.ctx, key, "over", "1 4", "junk", "").Err())
+		require.NoError(b, b.rdb.HSet(b.ctx, key, "over", "1 4", "junk", "").Err())
 		pools, err = operator.Pools(b.ctx)
 		require.NoError(b, err)
 		require.Equal(b, []ListedPool{{"a", defaultSlots}, {"b", 8}}, pools)
+		_, err = workers.Enqueue(b.ctx, "full", &Wave{Run: run, ID: 1, Slot: -1, Tasks: []Task{task(1)}})
+		require.NoError(b, err)
+		require.NoError(b, b.rdb.HSet(b.ctx, key, "full", "1 8").Err())
 		require.NoError(b, workers.Announce(b.ctx, "b", []string{"A"}))
-		require.EqualValues(b, 2, b.q.rdb.HLen(b.ctx, key).Val(), "what is over goes")
-		require.Positive(b, b.q.rdb.PTTL(b.ctx, key).Val())
+		pools, err = operator.Pools(b.ctx)
+		require.NoError(b, err)
+		require.Equal(b, []ListedPool{{"a", defaultSlots}, {"b", 8}, {"full", 8}}, pools, "what has tasks stays")
+		require.EqualValues(b, 3, b.rdb.HLen(b.ctx, key).Val(), "what is over goes")
+		require.NoError(b, workers.CancelAll(b.ctx, "full", run))
+		slot, err := workers.slotOf(b.ctx, "full", run)
+		require.NoError(b, err)
+		batches, _, err := workers.batches(b.ctx, "full", slot, 1)
+		require.NoError(b, err)
+		require.NoError(b, workers.acked(b.ctx, batches[0]))
+		require.NoError(b, b.rdb.HSet(b.ctx, key, "full", "1 8").Err())
+		require.NoError(b, workers.Announce(b.ctx, "b", []string{"A"}))
+		require.EqualValues(b, 2, b.rdb.HLen(b.ctx, key).Val(), "once it is empty it goes too")
+		require.Zero(b, b.rdb.Exists(b.ctx, workers.keys.slot("full", slot)+suffixCounters).Val())
+		require.Positive(b, b.rdb.PTTL(b.ctx, key).Val())
 	}},
 	{"a change of the configuration survives another one", func(b *bench) {
 		tries := 0
@@ -1395,7 +1509,7 @@ var conformance = []struct {
 	{"an entry that cannot be decoded becomes a dead letter", func(b *bench) {
 		b.enqueue(task(1))
 		slot := b.q.keys.slot(b.pool, 0)
-		require.NoError(b, b.q.rdb.XAdd(b.ctx, &redis.XAddArgs{Stream: slot + suffixReady + "A", Values: []any{"r", "x", "n", "junk"}}).Err())
+		require.NoError(b, b.rdb.XAdd(b.ctx, &redis.XAddArgs{Stream: slot + suffixReady + "A", Values: []any{"r", "x", "n", "junk"}}).Err())
 		require.Equal(b, []uint64{1}, numbers(b.claim(10)))
 		letters, err := b.q.DeadLetters(b.ctx, b.pool, 0, "", 10)
 		require.NoError(b, err)
@@ -1433,9 +1547,10 @@ var conformance = []struct {
 		b.dueUntil("the suspect has waited", func() bool { return time.Since(enqueued) > 100*time.Millisecond && b.stats().Depth() == 1 })
 		claimed := time.Now()
 		require.Len(b, b.claimAs("dead", 1), 1)
-		require.NoError(b, b.q.dropLease(b.ctx, b.pool, 0, "dead"))
-		claims, _, err := b.q.lost(b.ctx, b.pool, 0, 10)
+		require.NoError(b, b.q.dropLease(b.ctx, b.pool, "dead", 0))
+		page, err := b.q.lost(b.ctx, b.pool, 0, 10)
 		require.NoError(b, err)
+		claims := page.claims
 		require.Len(b, claims, 1)
 		require.LessOrEqual(b, claims[0].held, time.Since(claimed)+time.Millisecond)
 	}},
@@ -1448,16 +1563,18 @@ var conformance = []struct {
 		d := b.claimAs("dead", 25)
 		_, err := b.q.extend(b.ctx, b.pool, []int{0}, "dead", time.Minute, map[claimRef][]byte{d[0].ref(): []byte("half")})
 		require.NoError(b, err)
-		claims, _, err := b.q.lost(b.ctx, b.pool, 0, 10)
+		page, err := b.q.lost(b.ctx, b.pool, 0, 10)
 		require.NoError(b, err)
-		require.Empty(b, claims, "the lease holds")
-		require.NoError(b, b.q.dropLease(b.ctx, b.pool, 0, "dead"))
+		require.Empty(b, page.claims, "the lease holds")
+		require.True(b, page.held)
+		require.NoError(b, b.q.dropLease(b.ctx, b.pool, "dead", 0))
 		seen := 0
-		for more := true; more; {
-			claims, more, err = b.q.lost(b.ctx, b.pool, 0, 10)
+		for page.more = true; page.more; {
+			page, err = b.q.lost(b.ctx, b.pool, 0, 10)
 			require.NoError(b, err)
-			require.LessOrEqual(b, len(claims), 10)
-			for _, c := range claims {
+			require.LessOrEqual(b, len(page.claims), 10)
+			require.True(b, page.held)
+			for _, c := range page.claims {
 				if c.delivery.Number == 1 {
 					require.Equal(b, "half", string(c.delivery.Heartbeat))
 				}
@@ -1468,6 +1585,10 @@ var conformance = []struct {
 			}
 		}
 		require.Equal(b, 25, seen)
+		page, err = b.q.lost(b.ctx, b.pool, 0, 10)
+		require.NoError(b, err)
+		require.Empty(b, page.claims)
+		require.False(b, page.more || page.held, "nothing is claimed")
 		require.Len(b, b.claimAs("e2", 100), 25)
 	}},
 	{"a heartbeat without details takes back those of the attempt before", func(b *bench) {
@@ -1485,9 +1606,10 @@ var conformance = []struct {
 		require.Equal(b, "half", string(d.Heartbeat))
 		_, err := b.q.extend(b.ctx, b.pool, []int{0}, "dead", time.Minute, map[claimRef][]byte{d.ref(): nil})
 		require.NoError(b, err)
-		require.NoError(b, b.q.dropLease(b.ctx, b.pool, 0, "dead"))
-		claims, _, err := b.q.lost(b.ctx, b.pool, 0, 10)
+		require.NoError(b, b.q.dropLease(b.ctx, b.pool, "dead", 0))
+		page, err := b.q.lost(b.ctx, b.pool, 0, 10)
 		require.NoError(b, err)
+		claims := page.claims
 		require.Len(b, claims, 1)
 		require.Nil(b, claims[0].delivery.Heartbeat)
 	}},
@@ -1519,7 +1641,7 @@ var conformance = []struct {
 		}
 		require.Equal(b, width, total)
 		b.enqueueWave(Wave{ID: width + 1, Tasks: []Task{task(width + 1)}, HeldBelow: width + 1, Common: []byte("new")})
-		fields, err := b.q.rdb.HKeys(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+encodeRun(run)).Result()
+		fields, err := b.rdb.HKeys(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+encodeRun(run)).Result()
 		require.NoError(b, err)
 		require.Less(b, len(fields), 15, "%q", fields)
 	}},
@@ -1529,19 +1651,19 @@ var conformance = []struct {
 		b.enqueueWave(Wave{ID: 1, Tasks: []Task{t1}, Window: time.Minute})
 		b.settle(done(b.claim(1)[0]))
 		b.close(1)
-		keys, err := b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"*"+encodeRun(run)+"*").Result()
+		keys, err := b.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"*"+encodeRun(run)+"*").Result()
 		require.NoError(b, err)
 		require.NotEmpty(b, keys)
 		for _, k := range keys {
-			ttl, err := b.q.rdb.PTTL(b.ctx, k).Result()
+			ttl, err := b.rdb.PTTL(b.ctx, k).Result()
 			require.NoError(b, err)
 			require.Positive(b, ttl, k)
 		}
 		require.NoError(b, b.q.Forget(b.ctx, b.pool, 0, run))
-		keys, err = b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"{run,box,taken}:*").Result()
+		keys, err = b.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+"{run,box,taken}:*").Result()
 		require.NoError(b, err)
 		require.Empty(b, keys)
-		due, err := b.q.rdb.ZRange(b.ctx, b.q.keys.slot(b.pool, 0)+suffixDue, 0, -1).Result()
+		due, err := b.rdb.ZRange(b.ctx, b.q.keys.slot(b.pool, 0)+suffixDue, 0, -1).Result()
 		require.NoError(b, err)
 		require.Empty(b, due, "not even its window")
 	}},
@@ -1582,10 +1704,25 @@ var conformance = []struct {
 		require.NoError(b, err)
 		require.Equal(b, map[string]bool{"A": true, "B": true}, types)
 		p := presence{Executor: "e1", Types: []string{"A"}, Concurrency: 7, StartedAt: time.Now().UTC().Truncate(time.Second)}
-		require.NoError(b, b.q.present(b.ctx, b.pool, p, time.Minute))
-		got, err := b.q.presences(b.ctx, b.pool)
+		before, err := b.rdb.Time(b.ctx).Result()
+		require.NoError(b, err)
+		got, now, err := b.q.present(b.ctx, b.pool, p, time.Minute)
 		require.NoError(b, err)
 		require.Equal(b, []presence{p}, got)
+		require.WithinRange(b, now, before, before.Add(time.Minute))
+		got, err = b.q.presences(b.ctx, b.pool)
+		require.NoError(b, err)
+		require.Equal(b, []presence{p}, got)
+		gone := presence{Executor: "e0", Types: []string{"A"}}
+		_, _, err = b.q.present(b.ctx, b.pool, gone, time.Minute)
+		require.NoError(b, err)
+		require.NoError(b, b.rdb.Del(b.ctx, b.q.keys.presence(b.pool, "e0")).Err()) // as its expiry does
+		got, _, err = b.q.present(b.ctx, b.pool, p, time.Minute)
+		require.NoError(b, err)
+		require.Equal(b, []presence{p}, got)
+		listed, err := b.rdb.ZRange(b.ctx, b.q.keys.executors(b.pool), 0, -1).Result()
+		require.NoError(b, err)
+		require.Equal(b, []string{"e1"}, listed, "who is gone is not listed for ever")
 		require.NoError(b, b.q.absent(b.ctx, b.pool, "e1"))
 		got, err = b.q.presences(b.ctx, b.pool)
 		require.NoError(b, err)
@@ -1593,9 +1730,10 @@ var conformance = []struct {
 	}},
 	{"permits count for as long as their executor says so", func(b *bench) {
 		say := func(executor string, permits int, ttl time.Duration) {
-			require.NoError(b, b.q.homePermits(b.ctx, b.pool, []int{0}, executor, permits, ttl))
+			_, err := b.q.home(b.ctx, b.pool, []homeSlot{{slot: 0}}, executor, permits, ttl)
+			require.NoError(b, err)
 		}
-		bells := b.q.rdb.Subscribe(b.ctx, b.q.keys.poolBell(b.pool), b.q.keys.slotBell(b.pool, 0))
+		bells := b.rdb.Subscribe(b.ctx, b.q.keys.poolBell(b.pool), b.q.keys.slotBell(b.pool, 0))
 		defer func() { _ = bells.Close() }()
 		for range 2 {
 			_, err := bells.Receive(b.ctx)
@@ -1613,7 +1751,7 @@ var conformance = []struct {
 				b.settle(done(d))
 			}
 			// the end of what this enqueue rang
-			require.NoError(b, b.q.rdb.Publish(b.ctx, b.q.keys.slotBell(b.pool, 0), "end").Err())
+			require.NoError(b, b.rdb.Publish(b.ctx, b.q.keys.slotBell(b.pool, 0), "end").Err())
 			var out []string
 			for {
 				m, err := bells.ReceiveMessage(b.ctx)
@@ -1634,7 +1772,7 @@ var conformance = []struct {
 		say("dies", 100, 50*time.Millisecond)
 		redistest.Eventually(b, 10*time.Second, "the dead one's permits do not count", func() bool { return len(rings(3)) == 1 })
 		say("stays", 2, time.Minute)
-		left, err := b.q.rdb.HKeys(b.ctx, b.q.keys.slot(b.pool, 0)+suffixPermits).Result()
+		left, err := b.rdb.HKeys(b.ctx, b.q.keys.slot(b.pool, 0)+suffixPermits).Result()
 		require.NoError(b, err)
 		require.Equal(b, []string{"stays"}, left)
 	}},

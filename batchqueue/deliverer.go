@@ -18,6 +18,9 @@ const (
 
 	resendFirst = 100 * time.Millisecond
 	resendMost  = 30 * time.Second
+
+	// restMost bounds how long a receiver may ask to be left alone.
+	restMost = time.Minute
 )
 
 // deliverer brings a slot's outcomes to their runs: many runs side by side, one batch of
@@ -33,12 +36,14 @@ type deliverer struct {
 	wake      chan struct{} // look for outcomes now
 	delivered func(b *Batch, took time.Duration, err error)
 	failed    func(error)
+	acted     func(error) // how each look for outcomes went
 
 	outage outage.Outage
 
 	mu     sync.Mutex
 	flying map[string]bool // protected by mu: runs that are being signalled
 	tries  map[string]int  // protected by mu: failed sendings in a row, by run
+	rests  time.Time       // protected by mu: nothing is sent before
 }
 
 // run delivers until ctx ends, and returns when the sendings under way have ended;
@@ -46,7 +51,10 @@ type deliverer struct {
 func (d *deliverer) run(ctx, sending context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	repeat(ctx, d.wake, d.idle, d.failed, func() (time.Duration, error) {
+	repeat(ctx, d.wake, d.idle, d.acted, func() (time.Duration, error) {
+		if rest := d.rest(); rest > 0 {
+			return rest, nil
+		}
 		room := sendings - d.inFlight()
 		if room == 0 {
 			return -1, nil // the next that lands wakes
@@ -106,24 +114,25 @@ func (d *deliverer) send(ctx context.Context, b *Batch) {
 	case err == nil:
 		record = d.store.acked
 	case errors.Is(err, ErrRunGone):
-		d.log.Debug("slipstream: a run is gone, its tasks are abandoned", "pool", d.pool, "slot", d.slot, "run", b.Run, "outcomes", len(b.Outcomes))
+		d.log.Debug("[Slipstream] a run is gone, its tasks are abandoned", "Pool", d.pool, "Slot", d.slot, "Run", b.Run, "Outcomes", len(b.Outcomes))
 		record = d.store.abandon
 	case errors.Is(err, ErrRunDeaf):
-		d.log.Info("slipstream: a run takes no more signals, it has to ask", "pool", d.pool, "slot", d.slot, "run", b.Run, "error", err)
+		d.log.Info("[Slipstream] a run takes no more signals, it has to ask", "Pool", d.pool, "Slot", d.slot, "Run", b.Run, "Error", err)
 		record = d.store.deafRun
 	default:
 		again = true
 		wait, tries := d.nextTry(b.Run)
+		wait = max(wait, d.leaveAlone(err))
 		if n, say := d.outage.Failed(time.Now()); say {
-			d.log.Warn("slipstream: deliveries fail, will be tried again", "pool", d.pool, "slot", d.slot, "failures", n, "run", b.Run,
-				"outcomes", len(b.Outcomes), "tries", tries, "wait", wait, "error", err)
+			d.log.Warn("[Slipstream] deliveries fail, will be tried again", "Pool", d.pool, "Slot", d.slot, "Failures", n, "Run", b.Run,
+				"Outcomes", len(b.Outcomes), "Tries", tries, "Wait", wait, "Error", err)
 		}
 		record = func(ctx context.Context, b *Batch) error { return d.store.retryBatch(ctx, b, wait) }
 	}
 	if !again {
 		d.forgetTries(b.Run)
 		if n, lasted, say := d.outage.Worked(time.Now()); say {
-			d.log.Info("slipstream: deliveries work again", "pool", d.pool, "slot", d.slot, "failures", n, "lasted", lasted)
+			d.log.Info("[Slipstream] deliveries work again", "Pool", d.pool, "Slot", d.slot, "Failures", n, "Lasted", lasted)
 		}
 	}
 	retry := backoff{first: retryFirst, most: retryMost}
@@ -142,6 +151,28 @@ func (d *deliverer) send(ctx context.Context, b *Batch) {
 			return
 		}
 	}
+}
+
+// rest is how long the receiver still wants to be left alone.
+func (d *deliverer) rest() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return max(0, time.Until(d.rests))
+}
+
+// leaveAlone notes how long the receiver that gave the error wants to be left alone.
+func (d *deliverer) leaveAlone(err error) time.Duration {
+	var hint interface{ RetryAfter() time.Duration }
+	if !errors.As(err, &hint) {
+		return 0
+	}
+	after := min(max(0, hint.RetryAfter()), restMost)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if until := time.Now().Add(after); until.After(d.rests) {
+		d.rests = until
+	}
+	return after
 }
 
 // maxTries bounds the runs whose failures are remembered; beyond it all begin anew.

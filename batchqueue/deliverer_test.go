@@ -235,3 +235,67 @@ func TestDelivererIsNotHotWithoutRedis(t *testing.T) {
 		}
 	})
 }
+
+type leaveMeAloneError time.Duration
+
+func (leaveMeAloneError) Error() string               { return "too many requests" }
+func (l leaveMeAloneError) RetryAfter() time.Duration { return time.Duration(l) }
+
+// A receiver that says how long it wants to be left alone is sent nothing of the slot
+// meanwhile, but not for longer than a minute.
+func TestReceiversAreLeftAloneForAsLongAsTheySay(t *testing.T) {
+	for asked, want := range map[time.Duration]time.Duration{
+		20 * time.Second: 20 * time.Second,
+		time.Hour:        restMost,
+		-time.Second:     0,
+	} {
+		inLab(t, 1, func(t *testing.T, l *lab) {
+			var sent []time.Time
+			l.book.answer = func(*Batch) error {
+				sent = append(sent, time.Now())
+				if len(sent) == 1 {
+					return fmt.Errorf("signal: %w", leaveMeAloneError(asked))
+				}
+				return nil
+			}
+			l.start(ExecutorOptions{})
+			l.enqueue(0, "first", task(1))
+			l.until(time.Second, "refused", func() bool { l.book.mu.Lock(); defer l.book.mu.Unlock(); return len(sent) == 1 })
+			l.enqueue(0, "second", task(1))
+			l.await(2)
+			for _, at := range sent[1:] {
+				if want > 0 {
+					require.GreaterOrEqual(t, at.Sub(sent[0]), want)
+				}
+				require.Less(t, at.Sub(sent[0]), want+fakeLease+time.Second)
+			}
+		})
+	}
+}
+
+// Each loop of a term counts its failures, says them as a row, and says that it is over.
+func TestFailingLoopsAreSaidAndCounted(t *testing.T) {
+	inLab(t, 1, func(t *testing.T, l *lab) {
+		book := &logBook{}
+		l.log = book
+		e := l.start(ExecutorOptions{})
+		l.pass(time.Second)
+		for op, what := range map[string]string{
+			"batches": "looking for outcomes to deliver", "due": "moving due tasks", "lost": "looking for lost claims",
+			"present": "cannot extend the lease", "home": "cannot reach Redis",
+		} {
+			before := e.Stats().Errors
+			l.setFault(func(asked, _ string, _ int, _ bool) error {
+				if asked == op {
+					return errAway
+				}
+				return nil
+			})
+			l.pass(3 * time.Minute)
+			l.setFault(nil)
+			l.pass(time.Minute)
+			require.GreaterOrEqual(t, e.Stats().Errors-before, uint64(20), op)
+			require.InDelta(t, 3, book.count(what), 1, "%s: once a minute", op)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package batchqueue
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -58,6 +59,51 @@ func (q *Queue) Details(ctx context.Context, pool, run string, numbers ...uint64
 		}
 		d.Slot = slot
 		out = append(out, d)
+	}
+	return out, nil
+}
+
+// Progress is where a task stands, and in which attempt.
+type Progress struct {
+	TaskStatus
+	// Attempt is the number of the attempt that runs, waits or is delayed; 0 if it ended, or
+	// if it is not known.
+	Attempt int
+}
+
+// progressPage is how many tasks one call reads for Progress.
+const progressPage = 250
+
+// Progress tells where tasks of a run stand, in the order of the numbers; those that are
+// not known are left out. slot is the run's, as Enqueued has it. Redis reads the payloads of
+// tasks that come again, as far as that takes no longer than a few milliseconds: of a run
+// with many large ones, attempts stay unknown.
+func (q *Queue) Progress(ctx context.Context, pool string, slot int, run string, numbers ...uint64) ([]Progress, error) {
+	out := make([]Progress, 0, len(numbers))
+	failure := func(err error) error {
+		return fmt.Errorf("read progress of %d tasks of run %q in pool %q slot %d: %w", len(numbers), run, pool, slot, err)
+	}
+	for page := range slices.Chunk(numbers, progressPage) {
+		args := []any{encodeRun(run)}
+		for _, n := range page {
+			args = append(args, n)
+		}
+		reply, err := q.scripts.run(ctx, q.rdb, call{progressScript, q.keys.slot(pool, slot), args})[0].Slice()
+		if err != nil {
+			return nil, failure(unavailable(err))
+		}
+		for _, item := range reply {
+			parts, _ := item.([]any)
+			status, err := readStatus(parts)
+			if err != nil || len(parts) < 7 {
+				return nil, failure(errUndecodable("task", fmt.Sprintf("%d parts", len(parts))))
+			}
+			p := Progress{TaskStatus: status}
+			if m, err := parseMetadata(text(parts[6])); err == nil {
+				p.Attempt = m.attempt
+			}
+			out = append(out, p)
+		}
 	}
 	return out, nil
 }

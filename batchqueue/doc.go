@@ -117,7 +117,8 @@ tasks do not move, and the state machine knows nothing of it.
 	abandon    q waiting, d -> z                             Deliverer
 	lost       reads claims without lease                    Reclaimer
 	redrive    a dead letter -> q waiting; f, z -> q         Redrive
-	extend, audit, adopt, lead, resign, permits, stats, tasks, task, runs, holders, forget, rate
+	extend, audit, adopt, home, resign, present, stats, tasks, task, progress, runs, holders,
+	forget, drop, rate, rights
 
 Each is one file in lua/, with its guarantee, keys, arguments and replies in the header.
 
@@ -131,6 +132,7 @@ Each is one file in lua/, with its guarantee, keys, arguments and replies in the
 	Deliverer, before the signal           the next leader sends the same batch
 	Deliverer, after the signal            the next leader sends it again, equal and with
 	                                       the same ID: the receiver drops it
+	executor, with what newer code wrote   an older leader leaves it to a newer one
 	leader                                 its key expires; another present executor leads
 	window's owner                         the window expires; due.lua flips the outcomes
 	Redis, with its data                   Ask says "not here"; the run adds again
@@ -152,9 +154,9 @@ slipstream:{<namespace>}:.
 	<slot>due               sorted set of what is due         until due, or its tasks ended
 	<slot>delayed           hash of delayed and parked tasks  until due; parked 15 min
 	<slot>deliverable       sorted set of runs with outcomes  until delivered
-	<slot>leases            sorted set executor -> expiry     one lease
+	<slot>leases            sorted set executor -> expiry     lives with the slot
 	<slot>cancels, heartbeats  hashes by claim                until settled
-	<slot>permits           hash of the home executors        one lease, refreshed by them
+	<slot>permits           hash of the home executors        ten leases, an entry counts for one
 	<slot>deliverer         the leader                        one lease
 	<slot>counters, types   exact counts, known types         live with the slot
 	<slot>dead              stream of dead letters            10,000 at most
@@ -163,9 +165,13 @@ slipstream:{<namespace>}:.
 	<pool>enlisted          who belongs to the pool           as long as it says
 	<pool>executors, executor:<id>  who is there              24 h, one lease
 	<pool>rate              the pool's token bucket           1 min
-	<namespace>pools        hash of pool -> until, slots      30 days after the last word
+	<namespace>pools        hash of pool -> until, slots      30 days after the last word, and
+	                                                          as long as the pool is used
 	<family>heir            the party that spoke last         15 min
 	<family>inherited       pools that parties spoke for      15 min
+
+A slot lives for as long as its pool is listed. After that the next pool that is listed
+drops it (drop.lua), unless a task, an outcome, a dead letter or an executor is there.
 
 # Deliberately not done
 

@@ -55,7 +55,7 @@ func (q *Queue) Enqueue(ctx context.Context, pool string, w *Wave) (Enqueued, er
 		slot, err := q.slotOf(ctx, pool, w.Run)
 		if err != nil {
 			for i := range out.Answers {
-				out.Answers[i].Err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+				out.Answers[i].Err = unavailable(err)
 			}
 			return out, nil
 		}
@@ -72,7 +72,7 @@ func (q *Queue) Enqueue(ctx context.Context, pool string, w *Wave) (Enqueued, er
 			from = to
 		}
 		for i, cmd := range q.scripts.run(ctx, q.rdb, calls...) {
-			readAnswers(cmd, w.Tasks[spans[i][0]:spans[i][1]], out.Answers[spans[i][0]:spans[i][1]])
+			q.readAnswers(cmd, w.Tasks[spans[i][0]:spans[i][1]], out.Answers[spans[i][0]:spans[i][1]])
 		}
 	}
 	return out, nil
@@ -131,7 +131,7 @@ func (q *Queue) enqueueCall(pool string, slot int, w *Wave, from, to int) call {
 	tasks := w.Tasks[from:to]
 	shared := commonData{user: w.Common}
 	var types []string
-	entries := make([]any, 0, 4*len(tasks))
+	entries := make([]any, 0, 3*len(tasks))
 	last := uint64(0)
 	for i := range tasks {
 		t := &tasks[i]
@@ -141,15 +141,11 @@ func (q *Queue) enqueueCall(pool string, slot int, w *Wave, from, to int) call {
 			typ = len(types)
 			types = append(types, t.Type)
 		}
-		entry := encodeEntry(t.Fingerprint, shared.positionOf(t), t.Payload)
-		flagged := string(entry[:8])
-		switch {
-		case t.Early:
-			flagged += "e"
-		case w.Again:
-			flagged += "r"
+		tag := strconv.Itoa(typ + 1)
+		if t.Early {
+			tag += "e"
 		}
-		entries = append(entries, t.Number, flagged, typ+1, entry)
+		entries = append(entries, t.Number, tag, encodeEntry(t.Fingerprint, shared.positionOf(t), t.Payload))
 	}
 	common := encodeCommon(shared)
 	digest := sha256.Sum256(common)
@@ -161,10 +157,14 @@ func (q *Queue) enqueueCall(pool string, slot int, w *Wave, from, to int) call {
 	if w.Retention == 0 {
 		retention = defaultRetention
 	}
+	again := ""
+	if w.Again {
+		again = "r"
+	}
 	args := []any{
 		encodeRun(w.Run), w.HeldBelow, milliseconds(retention), wave, window, w.Inbox,
 		string(digest[:8]), common, last, q.keys.poolBell(pool), slot, q.keys.executorBellPrefix(pool),
-		w.OutcomeOverhead, len(types),
+		w.OutcomeOverhead, again, len(types),
 	}
 	for _, t := range types {
 		args = append(args, t)
@@ -200,17 +200,13 @@ func (o *TaskOptions) waitLimit() time.Duration {
 	return max(o.ScheduleToStart, o.ScheduleToClose)
 }
 
-func readAnswers(cmd *redis.Cmd, tasks []Task, answers []Answer) {
+func (q *Queue) readAnswers(cmd *redis.Cmd, tasks []Task, answers []Answer) {
 	reply, err := cmd.Slice()
 	if err != nil {
-		err := fmt.Errorf("%w: %w", ErrUnavailable, err)
-		if redis.HasErrorPrefix(cmd.Err(), "OOM") {
-			// Not "refused": go-redis may have sent the call before, and only the reply of
-			// that one was lost.
-			err = fmt.Errorf("%w: %w", ErrFull, cmd.Err())
-		}
+		// Not "refused", even if Redis is full: go-redis may have sent the call before, and
+		// only the reply of that one was lost.
 		for i := range answers {
-			answers[i].State, answers[i].Err = AnswerUnsure, err
+			answers[i].State, answers[i].Err = AnswerUnsure, unavailable(err)
 		}
 		return
 	}
@@ -223,7 +219,7 @@ func readAnswers(cmd *redis.Cmd, tasks []Task, answers []Answer) {
 		case 'e':
 			answers[i].State = AnswerEarly
 		case 'd':
-			o, err := decodeOutcome(text(outcomes[0]))
+			o, err := q.readOutcome(text(outcomes[0]))
 			outcomes = outcomes[1:]
 			answers[i].State, answers[i].Outcome = AnswerDone, &o
 			if err != nil {

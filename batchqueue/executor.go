@@ -137,7 +137,6 @@ type backend struct {
 	log    Logger
 	lease  time.Duration
 	config func(ctx context.Context, pool string, fresh bool) (PoolConfig, error)
-	clock  func(ctx context.Context) (time.Time, error) // Redis's
 	listen func(hearing) listener
 	ring   func(ctx context.Context, channel, payload string) error
 	memory *memoryGuard // nil: memory is never short
@@ -152,7 +151,6 @@ func (q *Queue) backend() backend {
 			}
 			return q.config(ctx, pool)
 		},
-		clock:  func(ctx context.Context) (time.Time, error) { return q.rdb.Time(ctx).Result() },
 		listen: q.newListener,
 		ring:   q.ringBell,
 	}
@@ -187,14 +185,15 @@ type Executor struct {
 
 	conf    atomic.Pointer[PoolConfig] // nil until it was read once
 	clockBy atomic.Int64               // Redis's clock minus ours, ns
+	seen    atomic.Pointer[[]presence] // who was there at the last word on the own presence; nil if that failed
 
 	// ctx lives from Start until Stop has settled everything: for claims, the lease and
 	// the alarms. base is what handlers' contexts derive from; it never ends.
-	ctx      context.Context
-	cancel   context.CancelFunc
-	base     context.Context
-	wg       sync.WaitGroup // goroutines that live as long as ctx
-	handlers sync.WaitGroup
+	ctx    context.Context
+	cancel context.CancelFunc
+	base   context.Context
+	wg     sync.WaitGroup // goroutines that live as long as ctx
+	crew   *crew
 
 	mu      sync.Mutex
 	started bool          // protected by mu
@@ -218,6 +217,7 @@ func newExecutor(b backend, o ExecutorOptions) (*Executor, error) {
 	}
 	e := &Executor{backend: b, opts: o, pool: o.Pool, id: o.ID, obs: o.Observer, table: newTable(o.Cause(ErrCanceled))}
 	e.alarms = newAlarms(e.timeOut)
+	e.crew = newCrew(e.handle)
 	e.claimer = newClaimer(o.Budget, e.claimFrom, e.overflow)
 	e.settler = newSettler(e.pool, e.store, e.log)
 	e.settler.settled, e.settler.failed = e.settled, e.fail

@@ -143,21 +143,34 @@ func (e *Executor) audit(slot int) error {
 	return nil
 }
 
-// adopt starts tasks that Redis gave to this executor and whose claim's reply never
-// arrived: they were never started. What finds no permit is released; what was settled
-// meanwhile does not come back from Redis. It returns how many there were.
+// adopt starts tasks that Redis gave to this executor and that it does not know: the claim's
+// reply never arrived. What finds no permit is released; what was settled meanwhile does not
+// come back from Redis. It returns how many there were.
+//
+// But if Redis has lost its latest writes, in a failover, what looks the same is a task that
+// ran here, and whose settlement is gone. So one that may start only once is not started: it
+// ends as a lost claim does.
 func (e *Executor) adopt(refs []claimRef) (int, error) {
 	ds, err := e.store.adopt(e.ctx, e.pool, e.id, refs)
 	if len(ds) == 0 {
 		return 0, err
 	}
-	e.log.Info("slipstream: adopting claims whose reply was lost", "pool", e.pool, "slot", ds[0].slot, "tasks", len(ds))
+	e.log.Info("[Slipstream] adopting claims whose reply was lost", "Pool", e.pool, "Slot", ds[0].slot, "Tasks", len(ds))
 	e.stats.adopted.Add(uint64(len(ds)))
-	permits := e.claimer.reserve(len(ds))
-	free, now := permits, time.Now()
+	now := time.Now()
+	fresh := ds[:0:0]
+	for _, d := range ds {
+		if d.Options.Retry.MaximumAttempts == 1 {
+			e.disown(e.hold(d, now, 0))
+		} else {
+			fresh = append(fresh, d)
+		}
+	}
+	permits := e.claimer.reserve(len(fresh))
+	free := permits
 	var suspects suspectBudgets
 	var start []*claim
-	for _, d := range ds {
+	for _, d := range fresh {
 		level := suspectLevel(d.losses)
 		if free == 0 || level == levelAlone {
 			e.giveUp(e.hold(d, now, 0))
@@ -175,4 +188,10 @@ func (e *Executor) adopt(refs []claimRef) (int, error) {
 	}
 	e.claimer.unreserve(free)
 	return len(ds), err
+}
+
+// disown ends a claim as one whose executor is gone.
+func (e *Executor) disown(c *claim) {
+	e.timeOut(c, kindOfLoss(c.d.Options))
+	c.free()
 }

@@ -58,16 +58,19 @@ func (e *Executor) claimFrom(slot int, g *grant) {
 	brought = reply.bytes
 	e.pace.giveBack(n-got, conf.RatePerSecond)
 	e.stats.claimed.Add(uint64(got))
+	for _, d := range reply.dead {
+		e.obs.Dead(d, Outcome{Kind: KindPoison, Retry: RetryNonRetryable})
+	}
 	if err != nil {
 		// The claim may have been made all the same: look for it soon.
 		e.fail(err)
 		if n, say := e.claimOutage.Failed(time.Now()); say {
-			e.log.Warn("slipstream: claims fail, will be tried again", "pool", e.pool, "slot", slot, "failures", n, "error", err)
+			e.log.Warn("[Slipstream] claims fail, will be tried again", "Pool", e.pool, "Slot", slot, "Failures", n, "Error", err)
 		}
 		e.audits.want(slot)
 	} else {
 		if n, lasted, say := e.claimOutage.Worked(time.Now()); say {
-			e.log.Info("slipstream: claims work again", "pool", e.pool, "slot", slot, "failures", n, "lasted", lasted)
+			e.log.Info("[Slipstream] claims work again", "Pool", e.pool, "Slot", slot, "Failures", n, "Lasted", lasted)
 		}
 		e.obs.Claimed(slot, got, time.Since(began))
 	}

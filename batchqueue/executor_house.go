@@ -10,11 +10,17 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/slipstream-go/slipstream/internal/outage"
 )
 
-// sweepEvery is how often every slot is looked at without being called: bells may be
-// missed, and foreign slots ring for others.
-const sweepEvery = 10 * time.Second
+// sweepEvery is how often home slots are looked at without being called: bells may be
+// missed. The other slots' home executors do that for those, and call others if they are
+// full; should they not be able to, foreign slots are looked at as well, but more rarely.
+const (
+	sweepEvery        = 10 * time.Second
+	sweepForeignEvery = 30 * time.Second
+)
 
 // callSpread spreads those whom the pool's bell calls to one slot.
 const callSpread = 20 * time.Millisecond
@@ -30,9 +36,9 @@ type house struct {
 	wg    sync.WaitGroup // goroutines that live as long as ctx
 
 	// Used by the house's goroutine only.
-	members []string // of the last round
-	swept   time.Time
-	known   int // slots looked at so far
+	members       []string  // of the last round
+	swept, toured time.Time // when home slots, and all slots, were last looked at
+	known         int       // slots looked at so far
 
 	mu     sync.Mutex
 	home   []int             // protected by mu
@@ -91,17 +97,21 @@ func (h *house) mayCall(slot int, now time.Time) (bool, time.Duration) {
 func (e *Executor) keepHouse() {
 	retry := backoff{first: retryFirst, most: e.lease / 3}
 	fresh := false
+	var row outage.Outage
 	for {
 		wait := e.lease / 3
 		if err := e.round(e.ctx, fresh); err == nil {
 			retry.reset()
+			if n, lasted, say := row.Worked(time.Now()); say {
+				e.log.Info("[Slipstream] executor reaches Redis again", "Pool", e.pool, "Executor", e.id, "Failures", n, "Lasted", lasted)
+			}
 		} else {
 			wait = retry.next()
 			e.endExpiredTerms()
 			if e.house.ctx.Err() == nil {
 				e.fail(err)
-				if retry.tries == 1 {
-					e.log.Warn("slipstream: executor cannot reach redis, will be tried again", "pool", e.pool, "executor", e.id, "error", err)
+				if n, say := row.Failed(time.Now()); say {
+					e.log.Warn("[Slipstream] executor cannot reach Redis, will be tried again", "Pool", e.pool, "Executor", e.id, "Failures", n, "Error", err)
 				}
 			}
 		}
@@ -114,7 +124,7 @@ func (e *Executor) keepHouse() {
 			timer.Stop()
 			fresh = true
 		case <-timer.C:
-			fresh = false
+			fresh = fresh && retry.tries > 0 // what was asked for is still to be done
 		}
 	}
 }
@@ -127,19 +137,11 @@ func (e *Executor) round(ctx context.Context, fresh bool) error {
 	if err != nil {
 		return err
 	}
-	others, err := e.store.presences(ctx, e.pool)
+	present, err := e.present(ctx, fresh)
 	if err != nil {
 		return err
 	}
-	me := presence{Executor: e.id, Types: e.opts.Types}
-	present := append(slices.DeleteFunc(others, func(p presence) bool {
-		return p.Executor == e.id || len(p.Types) == 0 // the latter is about to stop
-	}), me)
-	var members []string
-	for _, p := range present {
-		members = append(members, p.Executor)
-	}
-	slices.Sort(members)
+	members := takers(present)
 	changed := !slices.Equal(members, h.members)
 	h.members = members
 
@@ -166,101 +168,108 @@ func (e *Executor) round(ctx context.Context, fresh bool) error {
 	if conf.RatePerSecond == 0 {
 		conf.RatePerSecond = e.opts.PoolRatePerSecond
 	}
-	if len(home) > 0 {
-		told := permits
-		if e.memory.isShort() {
-			told = 0 // so that enqueues call the others
-		}
-		if err := e.store.homePermits(ctx, e.pool, home, e.id, told, e.lease); err != nil {
-			return err
-		}
-	}
 	e.conf.Store(&conf)
+	told := permits
+	if e.memory.isShort() {
+		told = 0 // so that enqueues call the others
+	}
 	if conf.Paused {
 		permits = 0
 	}
 	e.claimer.setLimit(permits)
-	e.sweep(conf.MaxSlots())
-	return e.leadHomes(ctx, best, changed)
+	e.sweep(conf.MaxSlots(), home)
+	return e.keepHomes(ctx, best, told, changed)
 }
 
-// sweep looks at slots that nobody called to: all of them now and then, new ones at once.
-func (e *Executor) sweep(slots int) {
+// present returns who is there, this executor included: as of its last word on its own
+// presence, unless that must be fresh.
+func (e *Executor) present(ctx context.Context, fresh bool) ([]presence, error) {
+	var others []presence
+	if seen := e.seen.Load(); seen != nil && !fresh {
+		others = *seen
+	} else {
+		var err error
+		if others, err = e.store.presences(ctx, e.pool); err != nil {
+			return nil, err
+		}
+		e.seen.Store(&others) // or the next round would go back to what was seen before
+	}
+	present := []presence{{Executor: e.id, Types: e.opts.Types}}
+	for _, p := range others {
+		if p.Executor != e.id && len(p.Types) > 0 {
+			present = append(present, p)
+		}
+	}
+	return present, nil
+}
+
+// sweep looks at slots that nobody called to: now and then, and at new ones at once.
+func (e *Executor) sweep(slots int, home []int) {
 	h := &e.house
-	from := h.known
-	h.known = slots
-	if time.Since(h.swept) >= sweepEvery {
-		from = 0
-		// Executors that started together shall not sweep together.
-		h.swept = time.Now().Add(-rand.N(sweepEvery / 4))
+	// Executors that started together shall not sweep together.
+	due := func(last *time.Time, every time.Duration) bool {
+		if time.Since(*last) < every {
+			return false
+		}
+		*last = time.Now().Add(-rand.N(every / 4))
+		return true
 	}
+	all, own := due(&h.toured, sweepForeignEvery), due(&h.swept, sweepEvery)
 	var list []int
-	for slot := from; slot < slots; slot++ {
-		list = append(list, slot)
+	for slot := range slots {
+		if all || slot >= h.known || own && slices.Contains(home, slot) {
+			list = append(list, slot)
+		}
 	}
+	h.known = slots
 	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-	e.claimer.look(list...)
+	for _, slot := range list {
+		if slices.Contains(home, slot) {
+			e.claimer.rung(slot) // others are called if there is no permit
+		} else {
+			e.claimer.look(slot)
+		}
+	}
 }
 
-// leadHomes takes and keeps the terms of home slots. Every home executor of a slot
-// tries, so that a slot is led whenever one is alive. When members come or go, it hands
-// over what another one comes first for, or it is no longer at home in.
-func (e *Executor) leadHomes(ctx context.Context, best map[int]bool, changed bool) error {
+// keepHomes says the permits for home slots, and takes and keeps their terms. Every home
+// executor of a slot tries, so that a slot is led whenever one is alive. When members come
+// or go, it hands over what another one comes first for, or it is no longer at home in.
+func (e *Executor) keepHomes(ctx context.Context, best map[int]bool, permits int, changed bool) error {
 	_, leads := e.house.slots()
 	var over []int
 	for _, slot := range leads {
 		first, home := best[slot]
 		if !home || (changed && !first) {
 			over = append(over, slot)
-			delete(best, slot) // not again in this round: it is for the other one to take
 		}
 	}
 	e.tell(ctx, func(ctx context.Context) error { return e.endTerms(ctx, over, true) })
-	return sideBySide(slices.Collect(maps.Keys(best)), func(slot int) error { return e.leadSlot(ctx, slot) })
-}
-
-func (e *Executor) leadSlot(ctx context.Context, slot int) error {
+	if len(best) == 0 {
+		return nil
+	}
+	var slots []homeSlot
+	for _, slot := range slices.Sorted(maps.Keys(best)) {
+		// What was just handed over is for the other one to take.
+		slots = append(slots, homeSlot{slot, !slices.Contains(over, slot)})
+	}
 	began := time.Now()
-	leads, err := e.store.lead(ctx, e.pool, slot, e.id, e.lease)
-	t := e.house.term(slot)
-	switch {
-	case err != nil:
-		return err
-	case leads && t == nil:
-		e.beginTerm(slot, began.Add(e.lease))
-	case leads:
-		t.until = began.Add(e.lease)
-	case t != nil:
-		return e.endTerm(ctx, t, false)
+	led, err := e.store.home(ctx, e.pool, slots, e.id, permits, e.lease)
+	var lost []int
+	for _, s := range slots {
+		leads, answered := led[s.slot]
+		t := e.house.term(s.slot)
+		switch {
+		case !answered:
+		case leads && t == nil:
+			e.beginTerm(s.slot, began.Add(e.lease))
+		case leads:
+			t.until = began.Add(e.lease)
+		case t != nil:
+			lost = append(lost, s.slot)
+		}
 	}
-	return nil
-}
-
-// sideBySide calls f for every slot, some at a time: a pool may have a thousand slots,
-// and a round must be over before a lease is. It returns the errors.
-func sideBySide(slots []int, f func(slot int) error) error {
-	const atATime = 16
-	next := make(chan int)
-	errs := make(chan error, len(slots))
-	var wg sync.WaitGroup
-	for range min(atATime, len(slots)) {
-		wg.Go(func() {
-			for slot := range next {
-				errs <- f(slot)
-			}
-		})
-	}
-	for _, slot := range slots {
-		next <- slot
-	}
-	close(next)
-	wg.Wait()
-	close(errs)
-	var all []error
-	for err := range errs {
-		all = append(all, err)
-	}
-	return errors.Join(all...)
+	return errors.Join(err, e.endTerms(ctx, lost, false))
 }
 
 // endExpiredTerms ends terms that could not be renewed in time: a leader acts only while

@@ -62,7 +62,7 @@ func TestLateComerGetsItsShareOfLeads(t *testing.T) {
 		l.pass(time.Second)
 		require.Len(t, a.Stats().Leads, 16)
 		b := l.start(ExecutorOptions{ID: "b"})
-		l.pass(time.Second)
+		l.pass(100 * time.Millisecond) // it says that it is there
 		require.Greater(t, len(b.Stats().Leads), 3)
 		require.Equal(t, 16, len(a.Stats().Leads)+len(b.Stats().Leads))
 	})
@@ -123,7 +123,7 @@ func TestLeadIsHandedOverAtOnceByAStop(t *testing.T) {
 func TestLeadThatNobodyKnowsOfIsGivenUpByAStop(t *testing.T) {
 	inLab(t, 2, func(t *testing.T, l *lab) {
 		l.setFault(func(op, _ string, _ int, after bool) error {
-			if op == "lead" && after {
+			if op == "home" && after {
 				return errAway
 			}
 			return nil
@@ -181,7 +181,7 @@ func TestOverflowCallsTheOthers(t *testing.T) {
 	})
 }
 
-// Nobody rings for it: work of a foreign slot is found by the sweep.
+// Nobody rings for it: the sweep finds it.
 func TestSweepFindsWhatNobodyRangFor(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		l.start(ExecutorOptions{})
@@ -192,6 +192,99 @@ func TestSweepFindsWhatNobodyRangFor(t *testing.T) {
 		l.enqueue(0, "run", task(1))
 		took := l.until(time.Minute, "outcome", func() bool { return l.book.size() == 1 })
 		require.LessOrEqual(t, took, sweepEvery+fakeLease)
+	})
+}
+
+// guestOfFullHomes starts three executors for one task each. The two at home in slot 0 run
+// tasks of slot 1, the third does nothing.
+func guestOfFullHomes(t *testing.T, l *lab) *gate {
+	t.Helper()
+	es, gates := make([]*Executor, 3), make([]*gate, 3)
+	for i := range es {
+		gates[i] = newGate()
+		es[i] = l.start(ExecutorOptions{ID: fmt.Sprint("e", i), Handler: gates[i].handle, Concurrency: 1})
+	}
+	l.pass(fakeLease)
+	l.enqueue(1, "other", tasks(3)...)
+	l.until(time.Minute, "all are full", func() bool {
+		return !slices.ContainsFunc(es, func(e *Executor) bool { return e.Stats().Running == 0 })
+	})
+	guest := slices.IndexFunc(es, func(e *Executor) bool { return !slices.Contains(e.Stats().Homes, 0) })
+	require.GreaterOrEqual(t, guest, 0)
+	gates[guest].done(1, 2, 3)
+	l.until(time.Minute, "the guest is idle", func() bool { return es[guest].Stats().Running == 0 })
+	t.Cleanup(func() {
+		for _, g := range gates {
+			g.done(1, 2, 3)
+		}
+	})
+	return gates[guest]
+}
+
+// Home executors that are full call the others to what nobody rang for, too.
+func TestSweepOfFullHomesCallsOthers(t *testing.T) {
+	inLab(t, 2, func(t *testing.T, l *lab) {
+		guest := guestOfFullHomes(t, l)
+		l.mu.Lock()
+		l.muted = map[string]bool{l.keys.slotBell(l.pool, 0): true}
+		l.mu.Unlock()
+		for n := uint64(11); n < 20; n++ {
+			l.enqueue(0, "run", task(n))
+			took := l.until(time.Minute, "it runs", func() bool { return guest.starts(n) == 1 })
+			require.LessOrEqual(t, took, sweepEvery+fakeLease)
+			guest.done(n)
+			l.pass(time.Second)
+		}
+	})
+}
+
+func TestSweepOfForeignSlotsFindsWhatItsHomesCannotTell(t *testing.T) {
+	inLab(t, 2, func(t *testing.T, l *lab) {
+		guest := guestOfFullHomes(t, l)
+		l.mu.Lock()
+		l.muted = map[string]bool{l.keys.slotBell(l.pool, 0): true, l.keys.poolBell(l.pool): true}
+		l.mu.Unlock()
+		l.enqueue(0, "run", task(11))
+		took := l.until(time.Minute, "it runs", func() bool { return guest.starts(11) == 1 })
+		require.LessOrEqual(t, took, sweepForeignEvery+fakeLease)
+		guest.done(11)
+	})
+}
+
+// Whoever learnt that another one left does not go back to what it saw before, and hand
+// leads over to it.
+func TestLeadsStayWhenAnExecutorLeaves(t *testing.T) {
+	for offset := time.Duration(0); offset < fakeLease/3; offset += 100 * time.Millisecond {
+		inLab(t, 8, func(t *testing.T, l *lab) {
+			l.slow = map[string]time.Duration{"extend": 500 * time.Millisecond}
+			g := newGate()
+			a := l.start(ExecutorOptions{ID: "a", Handler: g.handle})
+			l.enqueue(0, "run", task(1))
+			synctest.Wait()
+			b := l.start(ExecutorOptions{ID: "b", Types: []string{"A"}})
+			l.pass(2*fakeLease + offset)
+			b.Leave(t.Context())
+			l.pass(100 * time.Millisecond)
+			require.Len(t, a.Stats().Leads, 8)
+			before := l.count("resign")
+			l.pass(2 * fakeLease)
+			require.Equal(t, before, l.count("resign"), "left after %v", offset)
+			g.done(1)
+		})
+	}
+}
+
+// Redis says that another one leads, after a failover for instance: two must not.
+func TestTermEndsWhenAnotherOneLeads(t *testing.T) {
+	inLab(t, 2, func(t *testing.T, l *lab) {
+		a := l.start(ExecutorOptions{ID: "a"})
+		require.Equal(t, []int{0, 1}, a.Stats().Leads)
+		l.mu.Lock()
+		s := l.slot(1)
+		s.leader, s.leads = "other", l.now().Add(time.Minute)
+		l.mu.Unlock()
+		l.pass(fakeLease/3 + time.Millisecond)
+		require.Equal(t, []int{0}, a.Stats().Leads)
 	})
 }
 

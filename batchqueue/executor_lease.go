@@ -2,40 +2,46 @@ package batchqueue
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/slipstream-go/slipstream/internal/outage"
 )
 
 // keepLease says three times per lease that the executor is alive and keeps its claims,
-// until ctx ends. When Redis does not answer it asks oftener: at the moment it is back,
+// until ctx ends, and lets idle goroutines go. When Redis does not answer it asks oftener: at the moment it is back,
 // the claims may be for others to take.
 func (e *Executor) keepLease() {
 	retry := backoff{first: retryFirst, most: e.lease / 10}
 	last, known := time.Now(), false
+	var row outage.Outage
 	for {
 		began := time.Now()
 		wait := e.lease / 3
 		if err := e.extendAll(); err == nil {
 			if retry.tries > 0 || began.Sub(last) > e.lease {
-				e.log.Info("slipstream: redis answers again", "pool", e.pool, "executor", e.id, "silent", began.Sub(last))
+				e.log.Info("[Slipstream] Redis answers the executor again", "Pool", e.pool, "Executor", e.id, "Silent", began.Sub(last))
 				e.audits.wantAll()
 			}
 			if !known {
 				known = true
 				e.tell(e.ctx, e.ringOthers)
 			}
+			row.Worked(began) // said above
 			retry.reset()
 			last = began
 		} else {
 			wait = min(retry.next(), wait)
 			if e.ctx.Err() == nil {
 				e.fail(err)
-				if retry.tries == 1 {
-					e.log.Warn("slipstream: cannot extend the lease, will be tried again", "pool", e.pool, "executor", e.id, "error", err)
+				if n, say := row.Failed(began); say {
+					e.log.Warn("[Slipstream] cannot extend the lease, will be tried again", "Pool", e.pool, "Executor", e.id, "Failures", n, "Error", err)
 				}
 			}
 		}
+		e.crew.trim()
 		if !pause(e.ctx, wait) {
 			return
 		}
@@ -44,15 +50,11 @@ func (e *Executor) keepLease() {
 
 // extendAll extends presence and leases once.
 func (e *Executor) extendAll() error {
-	if err := e.readClock(); err != nil {
-		return err
-	}
-	if err := e.store.present(e.ctx, e.pool, e.presence(), e.lease); err != nil {
-		return err
-	}
+	// In a cluster one of them may fail alone, and the claims are more than the name.
+	absent := e.sayPresent()
 	slots := slices.Compact(slices.Sorted(slices.Values(append(e.table.slots(), e.audits.wanted()...))))
 	if len(slots) == 0 {
-		return nil
+		return absent
 	}
 	// What is asked for from here on comes with the reply, or rings after it.
 	e.table.forgetStrays()
@@ -64,7 +66,7 @@ func (e *Executor) extendAll() error {
 	if err != nil {
 		e.table.giveBackBeats(beats)
 	}
-	return err
+	return errors.Join(absent, err)
 }
 
 // presence is what others see. An executor that stops is alive, for its claims, but has
@@ -82,16 +84,34 @@ func (e *Executor) ringOthers(ctx context.Context) error {
 	return e.ring(ctx, e.keys.configBell(e.pool), "")
 }
 
-// readClock learns Redis's clock, to half a round trip.
-func (e *Executor) readClock() error {
+// sayPresent extends the presence. It learns Redis's clock, to half a round trip, and who
+// else is there; if that changed, there is a house to keep.
+func (e *Executor) sayPresent() error {
 	began := time.Now()
-	t, err := e.clock(e.ctx)
+	present, now, err := e.store.present(e.ctx, e.pool, e.presence(), e.lease)
 	if err != nil {
+		e.seen.Store(nil)
 		return err
 	}
 	ended := time.Now()
-	e.clockBy.Store(int64(t.Sub(began.Add(ended.Sub(began) / 2))))
+	e.clockBy.Store(int64(now.Sub(began.Add(ended.Sub(began) / 2))))
+	before := e.seen.Swap(&present)
+	if before == nil || !slices.Equal(takers(*before), takers(present)) {
+		e.house.wantRound()
+	}
 	return nil
+}
+
+// takers names the executors that take tasks, sorted. Who has no types is about to stop.
+func takers(present []presence) []string {
+	var names []string
+	for _, p := range present {
+		if len(p.Types) > 0 {
+			names = append(names, p.Executor)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // heardCancel takes "<slot> <lane> <entry> <type>" from the executor's own bell. What it

@@ -101,7 +101,7 @@ func TestLivingExecutorWithoutLease(t *testing.T) {
 		require.Zero(t, a.Stats().Reclaimed+b.Stats().Reclaimed, "the next extension makes it good")
 
 		l.setFault(func(op, executor string, _ int, _ bool) error {
-			if executor == "a" && (op == "extend" || op == "lead") {
+			if executor == "a" && (op == "extend" || op == "home") {
 				return errAway
 			}
 			return nil
@@ -158,6 +158,18 @@ func TestOutageLongerThanTheLeaseCostsNothing(t *testing.T) {
 	}
 }
 
+// loseReplyOfClaim loses the reply of the executor's next claim that takes something.
+func (l *lab) loseReplyOfClaim(executor string) {
+	lose := true
+	l.setFault(func(op, _ string, _ int, after bool) error {
+		if op == "claim" && after && lose && l.claimsOf(executor) > 0 {
+			lose = false
+			return errAway
+		}
+		return nil
+	})
+}
+
 // The reply of a claim is lost: the tasks are in this executor's hands and nobody knows.
 // It finds them and runs them, once, as the first attempt.
 func TestClaimsWhoseReplyWasLostAreAdopted(t *testing.T) {
@@ -165,14 +177,7 @@ func TestClaimsWhoseReplyWasLostAreAdopted(t *testing.T) {
 		g := newGate()
 		e := l.start(ExecutorOptions{ID: "e", Handler: g.handle, Concurrency: 10})
 		l.pass(time.Second)
-		lose := true
-		l.setFault(func(op, _ string, _ int, after bool) error {
-			if op == "claim" && after && lose && l.claimsOf("e") > 0 {
-				lose = false
-				return errAway
-			}
-			return nil
-		})
+		l.loseReplyOfClaim("e")
 		l.enqueue(0, "run", tasks(4)...)
 		took := l.until(time.Minute, "all run", func() bool { now, _ := g.runs(); return now == 4 })
 		require.Less(t, took, fakeLease/5, "an error makes it look soon")
@@ -186,13 +191,44 @@ func TestClaimsWhoseReplyWasLostAreAdopted(t *testing.T) {
 	})
 }
 
+// A claim that the executor does not know may be one that it has run, if Redis has lost the
+// settlement in a failover. What may start only once does not start then.
+func TestUnknownClaimsOfWhatStartsOnlyOnceEndAsLost(t *testing.T) {
+	for name, c := range map[string]struct {
+		heartbeat time.Duration
+		want      Kind
+	}{
+		"plain":           {0, KindStartToClose},
+		"with heartbeats": {time.Minute, KindHeartbeat},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inLab(t, 1, func(t *testing.T, l *lab) {
+				g := newGate()
+				e := l.start(ExecutorOptions{ID: "e", Handler: g.handle, Concurrency: 10})
+				l.pass(time.Second)
+				l.loseReplyOfClaim("e")
+				once, other := task(1), task(2)
+				once.Options.Retry.MaximumAttempts, once.Options.Heartbeat = 1, c.heartbeat
+				l.enqueue(0, "run", once, other)
+				l.until(time.Minute, "the other runs", func() bool { now, _ := g.runs(); return now == 1 })
+				g.done(2)
+				l.await(2)
+				require.Zero(t, g.starts(1))
+				require.Equal(t, 1, g.starts(2))
+				require.Equal(t, c.want, l.one("run", 1).Kind)
+				require.Zero(t, e.Stats().Held)
+			})
+		})
+	}
+}
+
 // A client that re-sends by itself hides the loss: the second claim succeeds.
 func TestLossHiddenByAReSendIsFoundByTheNextAudit(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {
 		g := newGate()
+		l.reSends = true
 		e := l.start(ExecutorOptions{ID: "e", Handler: g.handle, Concurrency: 3})
 		l.pass(time.Second)
-		e.store = &reSendingStore{fakeClient: &fakeClient{fakeRedis: l.fakeRedis, id: "e"}}
 		l.enqueue(0, "run", tasks(8)...)
 		l.pass(2 * fakeLease)
 		now, most := g.runs()
@@ -213,9 +249,9 @@ func TestLossHiddenByAReSendIsFoundByTheNextAudit(t *testing.T) {
 
 func TestHiddenLossOfEverythingIsFoundToo(t *testing.T) {
 	inLab(t, 1, func(t *testing.T, l *lab) {
+		l.reSends = true
 		e := l.start(ExecutorOptions{ID: "e"})
 		l.pass(time.Second)
-		e.store = &reSendingStore{fakeClient: &fakeClient{fakeRedis: l.fakeRedis, id: "e"}}
 		l.enqueue(0, "run", task(1))
 		took := l.until(time.Minute, "outcome", func() bool { return l.book.size() == 1 })
 		require.LessOrEqual(t, took, fakeLease)

@@ -19,7 +19,8 @@ type Observer struct {
 	Retried func(d *Delivery, o Outcome, delay time.Duration)
 	// Advanced: the step completed, and the task's next is in the queue.
 	Advanced func(d *Delivery)
-	// Released: the task went back to the queue, without losing an attempt.
+	// Released: the task went back to the queue, without losing an attempt: its executor
+	// stops, has no permit for it, or its handler declined it.
 	Released func(d *Delivery)
 	// Lost: the claim turned out to be somebody else's; what the handler did is dropped.
 	Lost func(d *Delivery)

@@ -68,8 +68,10 @@ func TestTasksOfAllSlotsAreRunOnceAndDelivered(t *testing.T) {
 func TestKilledExecutorOnRedis(t *testing.T) {
 	r := newRig(t, 2, shortLease)
 	ga, gb := newGate(), newGate()
-	c := newCable(t, r.server.Addr)
-	a := r.start(r.queue(c.client(t), 2), ExecutorOptions{ID: "a", Handler: ga.handle, DrainTimeout: time.Millisecond})
+	c := redistest.NewCable(t, r.server.Addr)
+	cut := redis.NewClient(&redis.Options{Addr: c.Address(), MaxRetries: 1, DialerRetries: 1})
+	t.Cleanup(func() { _ = cut.Close() })
+	a := r.start(r.queue(cut, 2), ExecutorOptions{ID: "a", Handler: ga.handle, DrainTimeout: time.Millisecond})
 	r.ready(a)
 	r.enqueue("run-1", with(1, TaskOptions{Heartbeat: time.Minute, Retry: RetryPolicy{InitialInterval: 10 * time.Millisecond}}), with(2, TaskOptions{Retry: once}))
 	r.enqueue("run-2", with(3, TaskOptions{Retry: RetryPolicy{InitialInterval: 10 * time.Millisecond}}))
@@ -80,7 +82,7 @@ func TestKilledExecutorOnRedis(t *testing.T) {
 	b := r.start(r.q, ExecutorOptions{ID: "b", Handler: gb.handle})
 	r.ready(a, b) // a may go on leading both slots
 
-	c.cut()
+	c.Cut()
 	took := r.eventually("they run at b", func() bool { return gb.starts(1) == 1 && gb.starts(3) == 1 })
 	require.LessOrEqual(t, took, 2*shortLease+2*time.Second)
 	require.Equal(t, 2, gb.delivery(1).Attempt)
@@ -93,7 +95,7 @@ func TestKilledExecutorOnRedis(t *testing.T) {
 	gb.done(1, 3)
 	require.Equal(t, 2, r.awaitOutcome("run-1", 1).Attempt)
 	require.Equal(t, 2, r.awaitOutcome("run-2", 3).Attempt)
-	c.mend()
+	c.Mend()
 	r.eventually("a knows that its claims are gone", func() bool { return a.Stats().Held == 0 })
 	r.eventually("its handler knows too", func() bool { return ga.cause(3) != nil })
 	require.ErrorIs(t, ga.cause(3), ErrLeaseLost)

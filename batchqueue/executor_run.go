@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// run starts the claim's handler in its own goroutine. Its permit is taken already, and
-// free again when the handler returned, whatever was reported meanwhile.
+// run starts the claim's handler. Its permit is taken already, and free again when the
+// handler returned, whatever was reported meanwhile.
 func (e *Executor) run(c *claim) {
 	e.alarms.set(c)
 	e.stats.running.Add(1)
-	e.handlers.Go(func() { e.handle(c) })
+	e.crew.run(c)
 }
 
 func (e *Executor) handle(c *claim) {
@@ -25,6 +25,10 @@ func (e *Executor) handle(c *claim) {
 	e.alarms.remove(c)
 	first, canceled := e.table.report(c)
 	if !first {
+		return
+	}
+	if r.Declined {
+		e.settler.add(c.d.slot, settleEntry{declineOf(c.d, c.details(), e.opts.Worker), c})
 		return
 	}
 	if r.Kind < KindCompleted || r.Kind > KindCanceled {
@@ -60,6 +64,14 @@ func (e *Executor) timeOut(c *claim, kind Kind) {
 	if kind == KindHeartbeat {
 		c.cancel(e.opts.Cause(ErrLeaseLost))
 	}
+}
+
+// kindOfLoss is how an attempt ends whose executor is gone, as in Temporal.
+func kindOfLoss(o TaskOptions) Kind {
+	if o.Heartbeat > 0 {
+		return KindHeartbeat
+	}
+	return KindStartToClose
 }
 
 // conclude settles a claim whose attempt ended.
@@ -125,6 +137,13 @@ func releaseOf(d *Delivery, details []byte, worker string) settlement {
 	}
 }
 
+// declineOf is a release for others, after a while.
+func declineOf(d *Delivery, details []byte, worker string) settlement {
+	s := releaseOf(d, details, worker)
+	s.action, s.delay = actionRetry, declinedFor
+	return s
+}
+
 // settled takes Redis's word on a settlement.
 func (e *Executor) settled(s settleEntry, reply settleReply, unsure bool) {
 	d := s.d
@@ -146,14 +165,14 @@ func (e *Executor) settled(s settleEntry, reply settleReply, unsure bool) {
 		// The permit is free already, and the bell may be for others: whoever finished a
 		// step looks for the next ones.
 		e.claimer.look(d.slot)
-	case reply == replySettled && s.action == actionRetry:
+	case reply == replySettled && s.action == actionRetry && s.attempt > d.Attempt:
 		e.stats.retried.Add(1)
 		e.obs.Retried(d, s.outcome, s.delay)
 	case reply == replySettled:
 		e.stats.released.Add(1)
 		e.obs.Released(d)
 		if suspectLevel(d.losses) == levelAlone {
-			e.claimer.wantAlone(d.slot, time.Now())
+			e.claimer.wantAlone(d.slot, time.Now().Add(s.delay))
 		}
 	case reply == replyDropped:
 		e.stats.dropped.Add(1)
@@ -168,6 +187,6 @@ func (e *Executor) lose(c *claim) {
 	c.cancel(e.opts.Cause(ErrLeaseLost))
 	e.obs.Lost(c.d)
 	if n, say := e.losses.Failed(time.Now()); say {
-		e.log.Warn("slipstream: claims were lost", "pool", e.pool, "slot", c.d.slot, "claims", n, "run", c.d.Run, "task", c.d.Number, "type", c.d.Type)
+		e.log.Warn("[Slipstream] claims were lost", "Pool", e.pool, "Slot", c.d.slot, "Claims", n, "Run", c.d.Run, "Task", c.d.Number, "Type", c.d.Type)
 	}
 }

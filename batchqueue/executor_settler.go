@@ -169,8 +169,8 @@ func (s *settler) send(slot int, q *settleQueue, group []settleEntry) {
 			s.count(func() { q.failing++ })
 		}
 		if n, say := s.outage.Failed(time.Now()); say {
-			s.log.Warn("slipstream: settling fails, will be tried again", "pool", s.pool, "slot", slot, "failures", n,
-				"tasks", len(group), "tries", retry.tries, "wait", wait, "error", err)
+			s.log.Warn("[Slipstream] settling fails, will be tried again", "Pool", s.pool, "Slot", slot, "Failures", n,
+				"Tasks", len(group), "Tries", retry.tries, "Wait", wait, "Error", err)
 		}
 		if !pause(s.ctx, wait) {
 			return
@@ -195,8 +195,8 @@ func (s *settler) insist(slot int, q *settleQueue, one []settleEntry) {
 			return
 		}
 		d := one[0].d
-		s.log.Error("slipstream: redis refuses a settlement", "pool", s.pool, "slot", slot, "run", d.Run,
-			"task", d.Number, "type", d.Type, "tries", retry.tries, "error", err)
+		s.log.Error("[Slipstream] Redis refuses a settlement", "Pool", s.pool, "Slot", slot, "Run", d.Run,
+			"Task", d.Number, "Type", d.Type, "Tries", retry.tries, "Error", err)
 	}
 }
 
@@ -215,7 +215,7 @@ func (s *settler) try(slot int, group []settleEntry, unsure bool) error {
 		return err
 	}
 	if n, lasted, say := s.outage.Worked(time.Now()); say {
-		s.log.Info("slipstream: settling works again", "pool", s.pool, "slot", slot, "failures", n, "lasted", lasted)
+		s.log.Info("[Slipstream] settling works again", "Pool", s.pool, "Slot", slot, "Failures", n, "Lasted", lasted)
 	}
 	for i := range group {
 		s.settled(group[i], replies[i], unsure)
@@ -229,13 +229,17 @@ func (s *settler) count(change func()) {
 	change()
 }
 
-// refused tells an answer of the server that will stay the same from one that passes.
+// refused tells an answer of the server to these settlements, that will stay the same, from
+// one that passes, or that has to do with the connection and not with them.
 func refused(err error) bool {
 	var answer redis.Error
 	if !errors.As(err, &answer) {
 		return false
 	}
-	for _, passing := range []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "BUSY", "NOREPLICAS", "OOM", "MISCONF", "NOSCRIPT"} {
+	if isDenial(answer) {
+		return false
+	}
+	for _, passing := range []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "BUSY", "NOREPLICAS", "OOM", "MISCONF", "NOSCRIPT", "max number of clients"} {
 		if redis.HasErrorPrefix(answer, passing) {
 			return false
 		}

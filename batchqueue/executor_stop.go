@@ -66,7 +66,8 @@ func (e *Executor) Stop(ctx context.Context) error {
 
 	e.Leave(ctx)
 	returned := make(chan struct{})
-	go func() { e.handlers.Wait(); close(returned) }()
+	e.crew.dismiss()
+	go func() { e.crew.wait(); close(returned) }()
 	if !within(ctx, returned, e.opts.DrainTimeout) {
 		e.interrupt(ctx, returned)
 	}
@@ -129,11 +130,7 @@ func (e *Executor) interrupt(ctx context.Context, returned <-chan struct{}) {
 	}
 	within(ctx, returned, lastWords)
 	for _, c := range once {
-		kind := KindStartToClose
-		if c.d.Options.Heartbeat > 0 {
-			kind = KindHeartbeat
-		}
-		e.timeOut(c, kind)
+		e.timeOut(c, kindOfLoss(c.d.Options))
 	}
 }
 
@@ -143,16 +140,26 @@ func (e *Executor) leaveHouse(ctx context.Context) {
 	home, leads := e.house.slots()
 	slots := slices.Compact(slices.Sorted(slices.Values(append(leads, home...))))
 	told := e.tell(ctx,
-		func(ctx context.Context) error { return e.store.present(ctx, e.pool, e.presence(), e.lease) },
+		func(ctx context.Context) error {
+			_, _, err := e.store.present(ctx, e.pool, e.presence(), e.lease)
+			return err
+		},
 		e.ringOthers,
 	)
 	if err := e.endTerms(ctx, slots, told); err != nil {
 		e.fail(err)
-	} else if told {
-		e.tell(ctx, func(ctx context.Context) error { return e.store.homePermits(ctx, e.pool, home, e.id, 0, 0) })
+	} else if told && len(home) > 0 {
+		e.tell(ctx, func(ctx context.Context) error {
+			left := make([]homeSlot, len(home))
+			for i, slot := range home {
+				left[i] = homeSlot{slot: slot}
+			}
+			_, err := e.store.home(ctx, e.pool, left, e.id, 0, 0)
+			return err
+		})
 	}
 	if err := e.bells.close(); err != nil {
-		e.log.Debug("slipstream: closing the bells", "pool", e.pool, "executor", e.id, "error", err)
+		e.log.Debug("[Slipstream] closing the bells", "Pool", e.pool, "Executor", e.id, "Error", err)
 	}
 }
 
@@ -160,8 +167,8 @@ func (e *Executor) leaveHouse(ctx context.Context) {
 // once.
 func (e *Executor) depart(ctx context.Context) {
 	if left := e.table.size(); left > 0 {
-		e.log.Error("slipstream: executor stops without having settled all", "pool", e.pool, "executor", e.id,
-			"tasks", left)
+		e.log.Error("[Slipstream] executor stops without having settled all", "Pool", e.pool, "Executor", e.id,
+			"Tasks", left)
 	}
 	e.tell(ctx,
 		func(ctx context.Context) error { return e.store.absent(ctx, e.pool, e.id) },
@@ -170,7 +177,7 @@ func (e *Executor) depart(ctx context.Context) {
 			for i := range slots {
 				slots[i] = i
 			}
-			return sideBySide(slots, func(slot int) error { return e.store.dropLease(ctx, e.pool, slot, e.id) })
+			return e.store.dropLease(ctx, e.pool, e.id, slots...)
 		},
 		e.ringOthers,
 	)

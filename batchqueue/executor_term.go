@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/slipstream-go/slipstream/internal/outage"
 )
 
 // handOver is how long an ending term waits for sendings under way. A sending that is
@@ -45,11 +47,12 @@ func (e *Executor) beginTerm(slot int, until time.Time) {
 		wake: t.outcomes, flying: make(map[string]bool), tries: make(map[string]int),
 		delivered: e.delivered, failed: e.fail,
 	}
+	d.acted = e.watch(slot, "looking for outcomes to deliver")
 	r := &reclaimer{
 		store: e.store, pool: e.pool, slot: slot, lease: e.lease, log: e.log, now: e.redisNow,
 		limit:          func() int { return e.conf.Load().PoisonLimit },
 		timeoutFailure: e.opts.TimeoutFailure,
-		reclaimed:      e.reclaimed, failed: e.fail,
+		reclaimed:      e.reclaimed, acted: e.watch(slot, "looking for lost claims"),
 		since: make(map[string]time.Time),
 	}
 	t.wg.Go(func() { d.run(ctx, sending) })
@@ -97,21 +100,41 @@ func (e *Executor) endTerms(ctx context.Context, slots []int, resign bool) error
 // moveDue moves what is due when it is due: delayed tasks, deadlines of waiting ones,
 // ends of windows. The bell rings when something earlier comes in.
 func (e *Executor) moveDue(ctx context.Context, t *term) {
-	repeat(ctx, t.dues, e.lease, e.fail, func() (time.Duration, error) { return e.store.due(ctx, e.pool, t.slot) })
+	acted := e.watch(t.slot, "moving due tasks")
+	repeat(ctx, t.dues, e.lease, acted, func() (time.Duration, error) { return e.store.due(ctx, e.pool, t.slot) })
+}
+
+// watch returns what a loop tells of each of its acts: failures are counted, and logged as
+// a row.
+func (e *Executor) watch(slot int, what string) func(error) {
+	var row outage.Outage
+	return func(err error) {
+		if err == nil {
+			if n, lasted, say := row.Worked(time.Now()); say {
+				e.log.Info("[Slipstream] "+what+" works again", "Pool", e.pool, "Slot", slot, "Failures", n, "Lasted", lasted)
+			}
+			return
+		}
+		e.fail(err)
+		if n, say := row.Failed(time.Now()); say {
+			e.log.Warn("[Slipstream] "+what+" fails, will be tried again", "Pool", e.pool, "Slot", slot, "Failures", n, "Error", err)
+		}
+	}
 }
 
 // repeat acts until ctx ends: at once, when it is woken, when the wait is over that the
 // last act returned (negative: nothing to wait for), and with back-off after a failure.
-// It never waits longer than idle: a bell may have been missed.
-func repeat(ctx context.Context, woken <-chan struct{}, idle time.Duration, failed func(error), act func() (time.Duration, error)) {
+// It never waits longer than idle: a bell may have been missed. acted is told how each act
+// went.
+func repeat(ctx context.Context, woken <-chan struct{}, idle time.Duration, acted func(error), act func() (time.Duration, error)) {
 	retry := backoff{first: retryFirst, most: idle / 3}
 	for {
 		wait, err := act()
+		if err == nil || ctx.Err() == nil {
+			acted(err)
+		}
 		switch {
 		case err != nil:
-			if ctx.Err() == nil {
-				failed(err)
-			}
 			wait = retry.next()
 		case wait < 0 || wait > idle:
 			wait = idle
@@ -149,8 +172,8 @@ func (e *Executor) reclaimed(s *settlement, executor string, reply settleReply) 
 	switch {
 	case reply == replyDropped:
 	case final && s.outcome.Kind == KindPoison:
-		e.log.Error("slipstream: a task took its executors down too often and is a dead letter now", "pool", e.pool,
-			"slot", s.d.slot, "run", s.d.Run, "task", s.d.Number, "type", s.d.Type, "losses", s.losses)
+		e.log.Error("[Slipstream] a task took its executors down too often and is a dead letter now", "Pool", e.pool,
+			"Slot", s.d.slot, "Run", s.d.Run, "Task", s.d.Number, "Type", s.d.Type, "Losses", s.losses)
 		e.obs.Dead(s.d, s.outcome)
 	case final:
 		e.obs.Settled(s.d, s.outcome)

@@ -24,13 +24,16 @@ type fakeRedis struct {
 	mu        sync.Mutex
 	conf      PoolConfig
 	ahead     time.Duration            // Redis's clock is that much ahead of ours
+	reSends   bool                     // clients send the first claim that brings something twice
 	rtt       time.Duration            // each call takes that long: half before it acts, half after
 	slow      map[string]time.Duration // replies to these calls take longer
 	slots     map[int]*fakeSlot
 	present_  map[string]fakePresence
 	listeners map[*fakeListener]bool
+	muted     map[string]bool // channels on which nobody hears anything
 	calls     map[string]int
 	memory    *memoryGuard
+	log       Logger
 	entries   int
 	rateUsed  map[int64]int // starts granted, by second
 	// firstTypes counts how often a type was the first that a claim asked for.
@@ -90,7 +93,7 @@ func newFake(slots int) *fakeRedis {
 	return &fakeRedis{
 		keys: newKeys("slipstream", "test"), pool: "pool", conf: PoolConfig{Slots: slots}.withDefaults(),
 		slots: make(map[int]*fakeSlot), present_: make(map[string]fakePresence),
-		listeners: make(map[*fakeListener]bool), calls: make(map[string]int), rateUsed: make(map[int64]int), firstTypes: make(map[string]int),
+		listeners: make(map[*fakeListener]bool), calls: make(map[string]int), log: silence{}, rateUsed: make(map[int64]int), firstTypes: make(map[string]int),
 	}
 }
 
@@ -98,15 +101,16 @@ const fakeLease = 5 * time.Second
 
 // backend is the fake as the named executor sees it.
 func (f *fakeRedis) backend(id string) backend {
+	client := &fakeClient{fakeRedis: f, id: id}
+	var store slotStore = client
+	if f.reSends {
+		store = &reSendingStore{fakeClient: client}
+	}
 	return backend{
-		store: &fakeClient{fakeRedis: f, id: id}, keys: f.keys, log: silence{}, lease: fakeLease, memory: f.memory,
+		store: store, keys: f.keys, log: f.log, lease: fakeLease, memory: f.memory,
 		config: func(context.Context, string, bool) (c PoolConfig, err error) {
 			err = f.do("config", id, -1, func() { c = f.conf })
 			return c, err
-		},
-		clock: func(context.Context) (t time.Time, err error) {
-			err = f.do("clock", id, -1, func() { t = f.now() })
-			return t, err
 		},
 		listen: func(heard hearing) listener {
 			l := &fakeListener{f: f, heard: heard, queue: make(chan [3]string, 100_000), done: make(chan struct{})}
@@ -296,7 +300,7 @@ func (f *fakeRedis) steal(slot int, number uint64, executor string) {
 // publish is called with the lock held.
 func (f *fakeRedis) publish(channel, payload string) {
 	for l := range f.listeners {
-		if l.channels[channel] {
+		if l.channels[channel] && !f.muted[channel] {
 			l.queue <- [3]string{channel, payload, ""}
 		}
 	}
@@ -515,28 +519,33 @@ func (c *fakeClient) adopt(_ context.Context, _, executor string, refs []claimRe
 	return ds, err
 }
 
-func (c *fakeClient) dropLease(_ context.Context, _ string, slot int, executor string) error {
-	return c.do("dropLease", c.id, slot, func() { delete(c.slot(slot).leases, executor) })
+func (c *fakeClient) dropLease(_ context.Context, _, executor string, slots ...int) error {
+	return c.do("dropLease", c.id, -1, func() {
+		for _, slot := range slots {
+			delete(c.slot(slot).leases, executor)
+		}
+	})
 }
 
-func (c *fakeClient) lost(_ context.Context, _ string, slot, limit int) (claims []lostClaim, more bool, err error) {
+func (c *fakeClient) lost(_ context.Context, _ string, slot, limit int) (page lostPage, err error) {
 	err = c.do("lost", c.id, slot, func() {
 		s := c.slot(slot)
+		page.held = len(s.claims) > 0
 		for _, claim := range s.claims {
 			if s.leases[claim.executor].After(c.now()) {
 				continue
 			}
-			if more = len(claims) == limit; more {
+			if page.more = len(page.claims) == limit; page.more {
 				break
 			}
 			d := claim.task.d
 			if hb, ok := s.heartbeats[claim.ref]; ok {
 				d.Heartbeat = hb
 			}
-			claims = append(claims, lostClaim{&d, claim.executor, c.now().Sub(claim.at)})
+			page.claims = append(page.claims, lostClaim{&d, claim.executor, c.now().Sub(claim.at)})
 		}
 	})
-	return claims, more, err
+	return page, err
 }
 
 func (c *fakeClient) due(_ context.Context, _ string, slot int) (next time.Duration, err error) {
@@ -559,17 +568,30 @@ func (c *fakeClient) due(_ context.Context, _ string, slot int) (next time.Durat
 	return next, err
 }
 
-func (c *fakeClient) lead(_ context.Context, _ string, slot int, executor string, ttl time.Duration) (leads bool, err error) {
-	err = c.do("lead", c.id, slot, func() {
-		s := c.slot(slot)
-		if leads = s.leader == executor || !s.leads.After(c.now()); leads {
-			if s.leader != executor {
-				clear(s.notBefore)
+func (c *fakeClient) home(_ context.Context, _ string, slots []homeSlot, executor string, permits int, ttl time.Duration) (map[int]bool, error) {
+	leads := make(map[int]bool)
+	err := c.do("home", c.id, -1, func() {
+		c.calls["home"] += len(slots) - 1 // Redis gets one for each
+		for _, home := range slots {
+			s := c.slot(home.slot)
+			if permits > 0 {
+				s.permits[executor] = fakePermits{permits, c.now().Add(ttl)}
+			} else {
+				delete(s.permits, executor)
 			}
-			s.leader, s.leads = executor, c.now().Add(ttl)
+			leads[home.slot] = home.mayLead && (s.leader == executor || !s.leads.After(c.now()))
+			if leads[home.slot] {
+				if s.leader != executor {
+					clear(s.notBefore)
+				}
+				s.leader, s.leads = executor, c.now().Add(ttl)
+			}
 		}
 	})
-	return leads && err == nil, err
+	if err != nil {
+		return nil, err
+	}
+	return leads, nil
 }
 
 func (c *fakeClient) resign(_ context.Context, _ string, slot int, executor string) error {
@@ -634,8 +656,13 @@ func (c *fakeClient) abandon(_ context.Context, b *Batch) error {
 	return c.do("abandon", c.id, b.Slot, func() { c.slot(b.Slot).gone[b.Run] = true })
 }
 
-func (c *fakeClient) present(_ context.Context, _ string, p presence, ttl time.Duration) error {
-	return c.do("present", c.id, -1, func() { c.present_[p.Executor] = fakePresence{p, c.now().Add(ttl)} })
+func (c *fakeClient) present(_ context.Context, _ string, p presence, ttl time.Duration) (present []presence, now time.Time, err error) {
+	err = c.do("present", c.id, -1, func() {
+		now = c.now()
+		c.present_[p.Executor] = fakePresence{p, now.Add(ttl)}
+		present = c.presentNow()
+	})
+	return present, now, err
 }
 
 func (c *fakeClient) absent(_ context.Context, _, executor string) error {
@@ -643,26 +670,17 @@ func (c *fakeClient) absent(_ context.Context, _, executor string) error {
 }
 
 func (c *fakeClient) presences(context.Context, string) (out []presence, err error) {
-	err = c.do("presences", c.id, -1, func() {
-		for _, p := range c.present_ {
-			if p.until.After(c.now()) {
-				out = append(out, p.presence)
-			}
-		}
-	})
+	err = c.do("presences", c.id, -1, func() { out = c.presentNow() })
 	return out, err
 }
 
-func (c *fakeClient) homePermits(_ context.Context, _ string, slots []int, executor string, permits int, ttl time.Duration) error {
-	return c.do("homePermits", c.id, -1, func() {
-		for _, slot := range slots {
-			if permits > 0 {
-				c.slot(slot).permits[executor] = fakePermits{permits, c.now().Add(ttl)}
-			} else {
-				delete(c.slot(slot).permits, executor)
-			}
+func (c *fakeClient) presentNow() (out []presence) {
+	for _, p := range c.present_ {
+		if p.until.After(c.now()) {
+			out = append(out, p.presence)
 		}
-	})
+	}
+	return out
 }
 
 func (c *fakeClient) reserveRate(_ context.Context, _ string, perSecond float64, n int) (granted int, wait time.Duration, err error) {

@@ -203,7 +203,7 @@ func (w *twin) stats() []int64 {
 func TestFoldsGoWithTheirTasks(t *testing.T) {
 	b := newBench(t, redistest.Start(t).Client())
 	keys := func(suffix string) []string {
-		return b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+suffix+"*").Val()
+		return b.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+suffix+"*").Val()
 	}
 	const runs = 100
 	for i := range runs {
@@ -228,7 +228,7 @@ func TestFoldsGoWithTheirTasks(t *testing.T) {
 		}
 	}
 	for _, key := range keys(suffixRun) {
-		require.Positive(t, b.q.rdb.PTTL(b.ctx, key).Val())
+		require.Positive(t, b.rdb.PTTL(b.ctx, key).Val())
 	}
 }
 
@@ -236,7 +236,7 @@ func TestFoldsGoWithTheirTasks(t *testing.T) {
 func TestFoldedTaskIsLostWithItsStream(t *testing.T) {
 	b := newBench(t, redistest.Start(t).Client())
 	b.enqueue(task(1))
-	require.NoError(t, b.q.rdb.Del(b.ctx, b.q.keys.slot(b.pool, 0)+suffixReady+"A").Err())
+	require.NoError(t, b.rdb.Del(b.ctx, b.q.keys.slot(b.pool, 0)+suffixReady+"A").Err())
 	r, err := b.q.Ask(b.ctx, b.pool, 0, AskRequest{Run: run, Open: []Identity{{1, 101}}})
 	require.NoError(t, err)
 	require.Equal(t, []AnswerState{AnswerNotHere}, states(r.Answers))

@@ -49,15 +49,22 @@ func (q *Queue) Inherit(ctx context.Context, family, party, pool string) error {
 // Inheritance returns what was said last about the family. It has no pools if nobody
 // spoke for 15 minutes.
 func (q *Queue) Inheritance(ctx context.Context, family string) (Inheritance, error) {
-	pipe := q.rdb.Pipeline()
-	inherited, clock, heir := pipe.ZRangeWithScores(ctx, q.keys.inherited(family), 0, -1), pipe.Time(ctx), pipe.Get(ctx, q.keys.heir(family))
-	if _, err := pipe.Exec(ctx); err != nil && !isNil(err) {
+	fail := func(err error) (Inheritance, error) {
 		return Inheritance{}, fmt.Errorf("read the inheritance of family %q: %w", family, unavailable(err))
 	}
-	if isNil(heir.Err()) {
+	// First alone: every worker asks once per lease, and as a rule nobody spoke.
+	heir, err := q.rdb.Get(ctx, q.keys.heir(family)).Result()
+	if isNil(err) {
 		return Inheritance{}, nil
+	} else if err != nil {
+		return fail(err)
 	}
-	out := Inheritance{Heir: heir.Val()}
+	pipe := q.rdb.Pipeline()
+	inherited, clock := pipe.ZRangeWithScores(ctx, q.keys.inherited(family), 0, -1), pipe.Time(ctx)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fail(err)
+	}
+	out := Inheritance{Heir: heir}
 	for _, z := range inherited.Val() {
 		if pool, ok := z.Member.(string); ok && int64(z.Score) > clock.Val().UnixMilli() {
 			out.Pools = append(out.Pools, pool)

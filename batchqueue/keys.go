@@ -35,8 +35,8 @@ func (k keys) pool(pool string) string {
 // Pool keys.
 func (k keys) config(pool string) string       { return k.pool(pool) + "config" }
 func (k keys) announced(pool string) string    { return k.pool(pool) + "announced" }
-func (k keys) executors(pool string) string    { return k.pool(pool) + "executors" }
-func (k keys) presence(pool, id string) string { return k.pool(pool) + "executor:" + id }
+func (k keys) executors(pool string) string    { return k.pool(pool) + suffixExecutors }
+func (k keys) presence(pool, id string) string { return k.pool(pool) + suffixPresence + id }
 func (k keys) rate(pool string) string         { return k.pool(pool) + "rate" }
 func (k keys) enlisted(pool string) string     { return k.pool(pool) + "enlisted" }
 func (k keys) heir(family string) string       { return k.pool(family) + "heir" }
@@ -56,6 +56,12 @@ func (k keys) deliverBell(pool string, slot int) string {
 }
 func (k keys) inboxPrefix() string    { return k.prefix + ":{" + k.namespace + "}:inbox:" }
 func (k keys) inbox(id string) string { return k.inboxPrefix() + id }
+
+// Keys of a pool that a script builds from its prefix.
+const (
+	suffixExecutors = "executors" // zset executor -> when it started
+	suffixPresence  = "executor:" // + executor: string, what it says about itself
+)
 
 // The keys of a slot, as suffixes of its prefix. The scripts get the same names.
 const (
@@ -80,6 +86,7 @@ const (
 	suffixDead        = "dead"        // stream of dead letters
 	suffixBell        = "bell"
 	suffixDeliverBell = "deliver-bell"
+	suffixNothing     = "nothing" // never there: see call.keys
 )
 
 // group is the name of the one consumer group on every stream.

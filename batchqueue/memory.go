@@ -161,11 +161,11 @@ func (g *memoryGuard) judge() {
 		return
 	}
 	g.short = over
-	figures := []any{"used", g.usage.Used, "limit", g.usage.Limit, "limitOf", g.usage.Of, "pauseAbove", g.bound}
+	figures := []any{"Used", g.usage.Used, "Limit", g.usage.Limit, "LimitOf", g.usage.Of, "PauseAbove", g.bound}
 	if over {
 		g.shortAt = time.Now()
-		g.log.Warn("slipstream: memory is short, nothing is claimed until it is not; tasks that run go on", figures...)
+		g.log.Warn("[Slipstream] memory is short, nothing is claimed until it is not; tasks that run go on", figures...)
 		return
 	}
-	g.log.Info("slipstream: memory is not short any more, claiming goes on", append(figures, "after", time.Since(g.shortAt))...)
+	g.log.Info("[Slipstream] memory is not short any more, claiming goes on", append(figures, "After", time.Since(g.shortAt))...)
 }

@@ -250,10 +250,11 @@ func TestPagesAreBoundedByBytes(t *testing.T) {
 	ds, err := b.q.adopt(b.ctx, b.pool, "e1", refs)
 	require.NoError(t, err)
 	require.Len(t, ds, pageBytes>>20)
-	require.NoError(t, b.q.dropLease(b.ctx, b.pool, 0, "e1"))
+	require.NoError(t, b.q.dropLease(b.ctx, b.pool, "e1", 0))
 	for left := tasks; left > 0; {
-		claims, more, err := b.q.lost(b.ctx, b.pool, 0, 1000)
+		page, err := b.q.lost(b.ctx, b.pool, 0, 1000)
 		require.NoError(t, err)
+		claims, more := page.claims, page.more
 		require.Len(t, claims, min(left, pageBytes>>20))
 		for _, c := range claims {
 			s := done(c.delivery)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,23 +18,75 @@ import (
 // TestModel interleaves dispatches, two executors, two Deliverers, windows, asks,
 // cancels, lost executors and passing time at every script boundary, at random, and
 // checks after each step that every outcome is in one place, and at the end that every
-// task had exactly one. Time is the server's and is moved by the test.
+// task had exactly one. The run has tasks in two pools, with the same numbers, which have
+// nothing to do with each other. Time is the server's and is moved by the test.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := newModel(t)
-		defer m.server.Close()
-		t.Repeat(rapid.StateMachineActions(m))
-		m.drain()
+		w := newWorld(t)
+		defer w.server.Close()
+		actions := map[string]func(*rapid.T){}
+		for _, m := range w.pools {
+			for name, act := range rapid.StateMachineActions(m) {
+				if name != "" {
+					actions[m.pool+" "+name] = func(t *rapid.T) { w.acted = m; act(t) }
+				}
+			}
+		}
+		actions[""] = func(t *rapid.T) {
+			if w.acted != nil {
+				w.acted.Check(t) // the other one in the end: it may not know of this one at all
+			}
+		}
+		t.Repeat(actions)
+		for _, m := range w.pools {
+			m.drain()
+		}
+		w.server.FastForward(time.Hour)
+		for _, m := range w.pools {
+			m.checkNothingLeft()
+		}
 	})
+}
+
+// world is what the pools of the model share.
+type world struct {
+	server *miniredis.Miniredis
+	now    time.Time
+	pools  []*model
+	acted  *model // the last one that did something
+}
+
+func newWorld(t *rapid.T) *world {
+	w := &world{server: miniredis.NewMiniRedis(), now: time.UnixMilli(1_800_000_000_000)}
+	require.NoError(t, w.server.Start())
+	w.server.SetTime(w.now)
+	rdb := redis.NewClient(&redis.Options{Addr: w.server.Addr()})
+	q, err := New(rdb, Options{Namespace: "model", Slots: 1})
+	require.NoError(t, err)
+	for _, pool := range []string{"p", "q"} {
+		w.pools = append(w.pools, newModel(t, w, q, pool))
+	}
+	return w
+}
+
+// pass lets time pass, for all pools: their leaders do what is due.
+func (w *world) pass(t require.TestingT, d time.Duration) {
+	w.now = w.now.Add(d)
+	w.server.SetTime(w.now)
+	w.server.FastForward(d)
+	for _, m := range w.pools {
+		m.due(t)
+	}
 }
 
 // model is what the test believes. A task is known by number and fingerprint.
 type model struct {
-	t      *rapid.T
-	server *miniredis.Miniredis
-	q      *Queue
-	ctx    context.Context
-	now    time.Time
+	*world
+
+	t    *rapid.T
+	pool string
+	q    *Queue
+	ctx  context.Context
 
 	next    uint64
 	current map[uint64]uint64      // number -> fingerprint that the run wants
@@ -42,6 +95,7 @@ type model struct {
 	windows map[uint64]time.Time   // wave -> when its token expires
 	held    map[string][]*Delivery // executor -> claims it believes to hold
 	sent    *Batch                 // a batch under way
+	over    []*Batch               // batches that are over: acknowledged, or lost with their run
 	waits   map[Identity]waits     // of tasks that were not claimed yet, or of their steps
 	tasks   map[Identity]Task
 	reached map[Identity]int // the step that a task is in
@@ -51,24 +105,11 @@ type model struct {
 // waits is until when a task may wait; zero is for ever.
 type waits struct{ start, close time.Time }
 
-func newModel(t *rapid.T) *model {
-	server := miniredis.NewMiniRedis()
-	require.NoError(t, server.Start())
-	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
-	q, err := New(rdb, Options{Namespace: "model", Slots: 1})
-	require.NoError(t, err)
-	m := &model{t: t, server: server, q: q, ctx: context.Background(), now: time.UnixMilli(1_800_000_000_000),
+func newModel(t *rapid.T, w *world, q *Queue, pool string) *model {
+	return &model{world: w, t: t, pool: pool, q: q, ctx: context.Background(),
 		current: map[uint64]uint64{}, ended: map[Identity]int{}, started: map[Identity]int{},
 		windows: map[uint64]time.Time{}, held: map[string][]*Delivery{}, waits: map[Identity]waits{},
 		tasks: map[Identity]Task{}, reached: map[Identity]int{}}
-	server.SetTime(m.now)
-	return m
-}
-
-func (m *model) pass(d time.Duration) {
-	m.now = m.now.Add(d)
-	m.server.SetTime(m.now)
-	m.server.FastForward(d)
 }
 
 func (m *model) got(os []Outcome) {
@@ -122,7 +163,7 @@ func (m *model) Enqueue(t *rapid.T) {
 		m.windows[w.ID] = m.now.Add(2 * time.Second)
 	}
 	for range rapid.IntRange(1, 2).Draw(t, "times sent") {
-		out, err := m.q.Enqueue(m.ctx, "p", &w)
+		out, err := m.q.Enqueue(m.ctx, m.pool, &w)
 		require.NoError(t, err)
 		for _, a := range out.Answers {
 			require.NoError(t, a.Err)
@@ -152,7 +193,7 @@ func (m *model) wait(id Identity, o TaskOptions) {
 
 func (m *model) Claim(t *rapid.T) {
 	executor := rapid.SampledFrom([]string{"e1", "e2"}).Draw(t, "executor")
-	r, err := m.q.claim(m.ctx, "p", 0, claimRequest{executor: executor, types: []string{"A", "B"}, count: rapid.IntRange(1, 4).Draw(t, "count"),
+	r, err := m.q.claim(m.ctx, m.pool, 0, claimRequest{executor: executor, types: []string{"A", "B"}, count: rapid.IntRange(1, 4).Draw(t, "count"),
 		bytes: 1 << 20, lease: 5 * time.Second, suspects: suspectBudgets{9, 9, 9}, outboxLimit: 1000})
 	require.NoError(t, err)
 	for _, d := range r.deliveries {
@@ -188,7 +229,7 @@ func (m *model) Settle(t *rapid.T) {
 
 // settle settles, and follows the task to its next step.
 func (m *model) settle(s settlement, repeated bool) {
-	replies, err := m.q.settle(m.ctx, "p", 0, []settlement{s})
+	replies, err := m.q.settle(m.ctx, m.pool, 0, []settlement{s})
 	require.NoError(m.t, err)
 	if id := (Identity{s.d.Number, s.d.Fingerprint}); s.action == actionAdvance && replies[0] == replySettled && !repeated {
 		require.Equal(m.t, s.d.Step, m.reached[id], "task %v went on from a step that it has left", id)
@@ -215,13 +256,13 @@ func (m *model) checkStep(d *Delivery) {
 // does not know: it may settle its claims later.
 func (m *model) Reclaim(t *rapid.T) {
 	executor := rapid.SampledFrom([]string{"e1", "e2"}).Draw(t, "executor")
-	require.NoError(t, m.q.dropLease(m.ctx, "p", 0, executor))
-	claims, _, err := m.q.lost(m.ctx, "p", 0, 3)
+	require.NoError(t, m.q.dropLease(m.ctx, m.pool, executor, 0))
+	page, err := m.q.lost(m.ctx, m.pool, 0, 3)
 	require.NoError(t, err)
-	for _, c := range claims {
+	for _, c := range page.claims {
 		s := again(c.delivery, time.Second)
 		s.lostBy, s.losses = c.executor, c.delivery.losses+1
-		_, err := m.q.settle(m.ctx, "p", 0, []settlement{s})
+		_, err := m.q.settle(m.ctx, m.pool, 0, []settlement{s})
 		require.NoError(t, err)
 	}
 }
@@ -236,9 +277,9 @@ func (m *model) CloseWindow(t *rapid.T) {
 	}
 	slices.Sort(waves)
 	w := rapid.SampledFrom(waves).Draw(t, "wave")
-	os, err := m.q.CloseWindow(m.ctx, "p", 0, run, w, Room{1 << 19, true})
+	os, err := m.q.CloseWindow(m.ctx, m.pool, 0, run, w, Room{1 << 19, true})
 	require.NoError(t, err)
-	again, err := m.q.CloseWindow(m.ctx, "p", 0, run, w, Room{1 << 19, true})
+	again, err := m.q.CloseWindow(m.ctx, m.pool, 0, run, w, Room{1 << 19, true})
 	require.NoError(t, err)
 	require.Equal(t, os, again)
 	m.got(os)
@@ -253,7 +294,7 @@ func (m *model) Ask(t *rapid.T) {
 		}
 	}
 	slices.SortFunc(r.Open, func(a, b Identity) int { return int(a.Number) - int(b.Number) })
-	reply, err := m.q.Ask(m.ctx, "p", 0, r)
+	reply, err := m.q.Ask(m.ctx, m.pool, 0, r)
 	require.NoError(t, err)
 	m.gone = false
 	m.got(reply.Taken)
@@ -281,26 +322,32 @@ func (m *model) Cancel(t *rapid.T) {
 		return
 	}
 	n := rapid.Uint64Range(1, m.next).Draw(t, "number")
-	require.NoError(t, m.q.Cancel(m.ctx, "p", 0, run, []Identity{{n, m.current[n]}}))
+	require.NoError(t, m.q.Cancel(m.ctx, m.pool, 0, run, []Identity{{n, m.current[n]}}))
 }
 
 // Deliver fixes a batch, or settles the one under way.
 func (m *model) Deliver(t *rapid.T) {
 	if m.sent == nil {
-		bs, _, err := m.q.batches(m.ctx, "p", 0, 5)
+		since := number(m.server.HGet(m.record(), "h"))
+		bs, _, err := m.q.batches(m.ctx, m.pool, 0, 5)
 		require.NoError(t, err)
 		if len(bs) == 0 {
 			return
 		}
 		require.Len(t, bs, 1, "one batch of a run at a time")
-		// After two windows a run is signalled although waves never stop.
+		for wave, expiry := range m.windows {
+			if m.now.Before(expiry) {
+				require.NotZero(t, since, "signalled while the window of wave %d is open", wave)
+				require.GreaterOrEqual(t, m.now.UnixMilli()-since, int64(2000), "only what was held for two windows is signalled in one")
+			}
+		}
 		m.sent = bs[0]
 		return
 	}
 	switch rapid.IntRange(0, 2).Draw(t, "verdict") {
 	case 0:
 		require.NoError(t, m.q.retryBatch(m.ctx, m.sent, 0))
-		bs, _, err := m.q.batches(m.ctx, "p", 0, 5)
+		bs, _, err := m.q.batches(m.ctx, m.pool, 0, 5)
 		require.NoError(t, err)
 		if len(bs) == 1 {
 			require.Equal(t, m.sent, bs[0], "a re-send is equal")
@@ -308,29 +355,41 @@ func (m *model) Deliver(t *rapid.T) {
 	default:
 		require.NoError(t, m.q.acked(m.ctx, m.sent))
 		m.got(m.sent.Outcomes)
-		m.sent = nil
+		m.over, m.sent = append(m.over, m.sent), nil
+	}
+}
+
+// LateWord is what a Deliverer that has lost its slot still says of a batch that is over.
+func (m *model) LateWord(t *rapid.T) {
+	if len(m.over) == 0 {
+		return
+	}
+	b := rapid.SampledFrom(m.over).Draw(t, "batch")
+	if rapid.Bool().Draw(t, "acknowledged") {
+		require.NoError(t, m.q.acked(m.ctx, b))
+	} else {
+		require.NoError(t, m.q.retryBatch(m.ctx, b, time.Second))
 	}
 }
 
 // TakeOver gives the slot to another leader, which sends what was fixed.
 func (m *model) TakeOver(t *rapid.T) {
 	for _, e := range []string{"e1", "e2"} {
-		require.NoError(t, m.q.resign(m.ctx, "p", 0, e))
+		require.NoError(t, m.q.resign(m.ctx, m.pool, 0, e))
 	}
-	ok, err := m.q.lead(m.ctx, "p", 0, rapid.SampledFrom([]string{"e1", "e2"}).Draw(t, "leader"), 5*time.Second)
+	leads, err := m.q.home(m.ctx, m.pool, []homeSlot{{0, true}}, rapid.SampledFrom([]string{"e1", "e2"}).Draw(t, "leader"), 0, 5*time.Second)
 	require.NoError(t, err)
-	require.True(t, ok)
+	require.True(t, leads[0])
 	if m.sent != nil {
-		bs, _, err := m.q.batches(m.ctx, "p", 0, 5)
+		bs, _, err := m.q.batches(m.ctx, m.pool, 0, 5)
 		require.NoError(t, err)
 		require.Equal(t, []*Batch{m.sent}, bs, "the new leader sends the same batch")
 	}
 }
 
 func (m *model) TimePasses(t *rapid.T) {
-	m.pass(time.Duration(rapid.IntRange(1, 2500).Draw(t, "ms")) * time.Millisecond)
-	m.due(t)
-	tasks, err := m.q.Tasks(m.ctx, "p", run)
+	m.world.pass(t, time.Duration(rapid.IntRange(1, 2500).Draw(t, "ms"))*time.Millisecond)
+	tasks, err := m.q.Tasks(m.ctx, m.pool, run)
 	require.NoError(t, err)
 	for _, x := range tasks {
 		w := m.waits[x.Identity]
@@ -345,15 +404,21 @@ func (m *model) TimePasses(t *rapid.T) {
 func (m *model) due(t require.TestingT) {
 	for next := time.Duration(0); next == 0; {
 		var err error
-		next, err = m.q.due(m.ctx, "p", 0)
+		next, err = m.q.due(m.ctx, m.pool, 0)
 		require.NoError(t, err)
 	}
 }
 
 // Abandon parks the run, as if Temporal did not know it, until it asks or dispatches.
 func (m *model) Abandon(t *rapid.T) {
-	require.NoError(t, m.q.abandon(m.ctx, &Batch{Pool: "p", Run: run}))
+	require.NoError(t, m.q.abandon(m.ctx, &Batch{Pool: m.pool, Run: run}))
+	if m.sent != nil {
+		m.over = append(m.over, m.sent)
+	}
 	m.sent, m.gone = nil, true
+	for wave := range m.windows {
+		m.windows[wave] = time.Time{} // nobody waits in it any more
+	}
 	for id, w := range m.waits {
 		m.waits[id] = waits{close: w.close} // it waits anew when it comes back
 	}
@@ -364,22 +429,50 @@ func (m *model) Check(t *rapid.T) {
 	for id, n := range m.ended {
 		require.Equal(t, 1, n, "outcome %v reached the run %d times", id, n)
 	}
-	s, err := m.q.Stats(m.ctx, "p")
+	s, err := m.q.Stats(m.ctx, m.pool)
 	require.NoError(t, err)
-	box, _ := m.server.List(m.q.keys.slot("p", 0) + suffixBox + encodeRun(run))
+	box, _ := m.server.List(m.q.keys.slot(m.pool, 0) + suffixBox + encodeRun(run))
 	require.EqualValues(t, len(box), s.Outbox)
 	bytes := 0
 	for _, e := range box {
 		bytes += len(e)
 	}
 	require.EqualValues(t, bytes, s.OutboxBytes)
-	m.checkDue(t)
+	tasks, err := m.q.Tasks(m.ctx, m.pool, run)
+	require.NoError(t, err)
+	m.checkPlaces(t, tasks, box)
+	m.checkDue(t, tasks)
+}
+
+func (m *model) record() string { return m.q.keys.slot(m.pool, 0) + suffixRun + encodeRun(run) }
+
+// checkPlaces holds each outcome to the one place that its task's state names: the box, or
+// what was taken, or neither.
+func (m *model) checkPlaces(t *rapid.T, tasks []TaskStatus, box []string) {
+	inBox := map[Identity]int{}
+	for _, e := range box {
+		o, err := decodeOutcome(e)
+		require.NoError(t, err)
+		inBox[Identity{o.Number, o.Fingerprint}]++
+	}
+	for _, x := range tasks {
+		want := 0
+		if x.State == StateFinished {
+			want = 1
+		}
+		require.Equal(t, want, inBox[x.Identity], "task %v is %v", x.Identity, x.State)
+		taken := m.server.HGet(m.q.keys.slot(m.pool, 0)+suffixTaken+encodeRun(run), strconv.FormatUint(x.Number, 10))
+		if x.State == StateTaken && taken != "" { // else its retention is over
+			o, err := decodeOutcome(taken)
+			require.NoError(t, err)
+			id := Identity{o.Number, o.Fingerprint}
+			require.Equal(t, x.Identity, id)
+		}
+	}
 }
 
 // checkDue holds the due set to what can still happen: nothing in it for tasks that ended.
-func (m *model) checkDue(t *rapid.T) {
-	tasks, err := m.q.Tasks(m.ctx, "p", run)
-	require.NoError(t, err)
+func (m *model) checkDue(t *rapid.T, tasks []TaskStatus) {
 	open, delayed, chunks := 0, []string{}, map[string]bool{}
 	for _, x := range tasks {
 		switch x.State {
@@ -394,9 +487,8 @@ func (m *model) checkDue(t *rapid.T) {
 		}
 		chunks[fmt.Sprintf("w%s/%d", encodeRun(run), (x.Number-1)/32)] = true
 	}
-	record := m.q.keys.slot("p", 0) + suffixRun + encodeRun(run)
-	require.EqualValues(t, open, number(m.server.HGet(record, "o")), "open tasks")
-	members, _ := m.server.SortedSet(m.q.keys.slot("p", 0) + suffixDue)
+	require.EqualValues(t, open, number(m.server.HGet(m.record(), "o")), "open tasks")
+	members, _ := m.server.SortedSet(m.q.keys.slot(m.pool, 0) + suffixDue)
 	timed := []string{}
 	for member := range members {
 		switch member[0] {
@@ -416,17 +508,16 @@ func (m *model) drain() {
 	m.Ask(m.t) // it may be abandoned
 	for round := 0; ; round++ {
 		require.Less(m.t, round, 1000, "does not drain")
-		m.pass(3 * time.Second)
-		m.due(m.t)
+		m.world.pass(m.t, 3*time.Second)
 		for _, e := range []string{"e1", "e2"} {
-			require.NoError(m.t, m.q.dropLease(m.ctx, "p", 0, e))
+			require.NoError(m.t, m.q.dropLease(m.ctx, m.pool, e, 0))
 		}
-		claims, _, err := m.q.lost(m.ctx, "p", 0, 100)
+		page, err := m.q.lost(m.ctx, m.pool, 0, 100)
 		require.NoError(m.t, err)
-		for _, c := range claims {
+		for _, c := range page.claims {
 			m.settle(done(c.delivery), false)
 		}
-		r, err := m.q.claim(m.ctx, "p", 0, claimRequest{executor: "e3", types: []string{"A", "B"}, count: 100, bytes: 1 << 20,
+		r, err := m.q.claim(m.ctx, m.pool, 0, claimRequest{executor: "e3", types: []string{"A", "B"}, count: 100, bytes: 1 << 20,
 			lease: 5 * time.Second, suspects: suspectBudgets{100, 100, 1}, outboxLimit: 1000})
 		require.NoError(m.t, err)
 		for _, d := range r.deliveries {
@@ -434,13 +525,13 @@ func (m *model) drain() {
 			m.checkStep(d)
 			m.settle(done(d), false)
 		}
-		bs, _, err := m.q.batches(m.ctx, "p", 0, 5)
+		bs, _, err := m.q.batches(m.ctx, m.pool, 0, 5)
 		require.NoError(m.t, err)
 		for _, b := range bs {
 			require.NoError(m.t, m.q.acked(m.ctx, b))
 			m.got(b.Outcomes)
 		}
-		s, err := m.q.Stats(m.ctx, "p")
+		s, err := m.q.Stats(m.ctx, m.pool)
 		require.NoError(m.t, err)
 		if s.Depth()+s.InFlight()+s.Delayed+s.Outbox == 0 {
 			break
@@ -450,15 +541,17 @@ func (m *model) drain() {
 	for n, f := range m.current {
 		require.Equal(m.t, 1, m.ended[Identity{n, f}], "task %d/%d had no outcome (started %d times)", n, f, m.started[Identity{n, f}])
 	}
-	m.pass(time.Hour)
+}
+
+func (m *model) checkNothingLeft() {
 	require.Empty(m.t, slices.DeleteFunc(m.server.Keys(), func(k string) bool {
 		return !slices.ContainsFunc([]string{suffixRun, suffixBox, suffixTaken, suffixClosed}, func(s string) bool {
-			return len(k) > 0 && containsKey(k, s)
+			return len(k) > 0 && containsKey(m.pool, k, s)
 		})
 	}), "a run that ended leaves nothing")
 }
 
-func containsKey(key, suffix string) bool {
-	prefix := fmt.Sprintf("slipstream:{model/p/0}:%s", suffix)
+func containsKey(pool, key, suffix string) bool {
+	prefix := fmt.Sprintf("slipstream:{model/%s/0}:%s", pool, suffix)
 	return len(key) >= len(prefix) && key[:len(prefix)] == prefix
 }

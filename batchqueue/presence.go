@@ -3,6 +3,7 @@ package batchqueue
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -84,20 +85,32 @@ func (q *Queue) Enlisted(ctx context.Context, pool string) (map[string]bool, err
 	return out, nil
 }
 
-func (q *Queue) present(ctx context.Context, pool string, p presence, ttl time.Duration) error {
+// present says that the executor is alive, for ttl. It returns who else is, the executor
+// itself included, and what time it is in Redis.
+func (q *Queue) present(ctx context.Context, pool string, p presence, ttl time.Duration) (present []presence, now time.Time, err error) {
 	raw, err := json.Marshal(p)
 	if err != nil {
-		return fmt.Errorf("encode presence of executor %q: %w", p.Executor, err)
+		return nil, time.Time{}, fmt.Errorf("encode presence of executor %q: %w", p.Executor, err)
 	}
 	// The sorted set lists executors, the key with its expiry says who is alive.
-	pipe := q.rdb.Pipeline()
-	pipe.Set(ctx, q.keys.presence(pool, p.Executor), raw, ttl)
-	pipe.ZAdd(ctx, q.keys.executors(pool), redis.Z{Score: float64(p.StartedAt.UnixMilli()), Member: p.Executor})
-	pipe.Expire(ctx, q.keys.executors(pool), announcementKept)
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("extend presence of executor %q in pool %q: %w", p.Executor, pool, unavailable(err))
+	reply, err := q.scripts.run(ctx, q.rdb, call{presentScript, q.keys.pool(pool), []any{
+		p.Executor, suffixPresence, suffixExecutors, raw, milliseconds(ttl), p.StartedAt.UnixMilli(), announcementKept.Milliseconds(),
+	}})[0].Slice()
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("extend presence of executor %q in pool %q: %w", p.Executor, pool, unavailable(err))
 	}
-	return nil
+	now = time.Unix(number(reply[0]), 0).Add(time.Duration(number(reply[1])) * time.Microsecond)
+	for _, said := range reply[2:] {
+		if p, ok := readPresence(said); ok {
+			present = append(present, p)
+		}
+	}
+	return present, now, nil
+}
+
+// readPresence reads what an executor says of itself. What is not that is nobody's.
+func readPresence(said any) (p presence, ok bool) {
+	return p, json.Unmarshal([]byte(text(said)), &p) == nil
 }
 
 func (q *Queue) absent(ctx context.Context, pool, executor string) error {
@@ -121,24 +134,20 @@ func (q *Queue) presences(ctx context.Context, pool string) ([]presence, error) 
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	pipe := q.rdb.Pipeline()
-	cmds := make([]*redis.StringCmd, len(ids))
+	keys := make([]string, len(ids))
 	for i, id := range ids {
-		cmds[i] = pipe.Get(ctx, q.keys.presence(pool, id))
+		keys[i] = q.keys.presence(pool, id)
 	}
-	if _, err := pipe.Exec(ctx); err != nil && !isNil(err) {
+	values, err := q.rdb.MGet(ctx, keys...).Result()
+	if err != nil {
 		return fail(err)
 	}
 	var out []presence
 	var gone []any
-	for i, cmd := range cmds {
-		var p presence
-		switch raw, err := cmd.Bytes(); {
-		case isNil(err):
+	for i, said := range values {
+		if said == nil {
 			gone = append(gone, ids[i])
-		case err != nil:
-			return fail(err)
-		case json.Unmarshal(raw, &p) == nil:
+		} else if p, ok := readPresence(said); ok {
 			out = append(out, p)
 		}
 	}
@@ -149,17 +158,38 @@ func (q *Queue) presences(ctx context.Context, pool string) ([]presence, error) 
 	return out, nil
 }
 
-func (q *Queue) homePermits(ctx context.Context, pool string, slots []int, executor string, permits int, ttl time.Duration) error {
+// Workers returns those whose executors are present in the pool (ExecutorOptions.Worker).
+func (q *Queue) Workers(ctx context.Context, pool string) (map[string]bool, error) {
+	present, err := q.presences(ctx, pool)
+	if err != nil {
+		return nil, err
+	}
+	workers := make(map[string]bool, len(present))
+	for _, p := range present {
+		workers[p.Worker] = true
+	}
+	return workers, nil
+}
+
+// home says for ttl how many permits the executor has for the slots, and takes or keeps the
+// lead of those where it may. It tells for each slot that answered whether it leads.
+func (q *Queue) home(ctx context.Context, pool string, slots []homeSlot, executor string, permits int, ttl time.Duration) (map[int]bool, error) {
 	calls := make([]call, len(slots))
-	for i, slot := range slots {
-		calls[i] = call{permitsScript, q.keys.slot(pool, slot), []any{executor, permits, milliseconds(ttl)}}
+	for i, s := range slots {
+		calls[i] = call{homeScript, q.keys.slot(pool, s.slot), []any{executor, permits, milliseconds(ttl), s.mayLead}}
 	}
-	for i, cmd := range q.scripts.run(ctx, q.rdb, calls...) {
-		if err := cmd.Err(); err != nil {
-			return fmt.Errorf("report permits of executor %q in pool %q slot %d: %w", executor, pool, slots[i], unavailable(err))
+	cmds := q.scripts.run(ctx, q.rdb, calls...)
+	leads := make(map[int]bool, len(slots))
+	var errs []error // in a cluster each slot may fail alone
+	for i, s := range slots {
+		reply, err := cmds[i].Int()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("keep house of executor %q in pool %q slot %d: %w", executor, pool, s.slot, unavailable(err)))
+			continue
 		}
+		leads[s.slot] = reply == 1
 	}
-	return nil
+	return leads, errors.Join(errs...)
 }
 
 func (q *Queue) reserveRate(ctx context.Context, pool string, perSecond float64, n int) (int, time.Duration, error) {

@@ -18,6 +18,9 @@ const (
 // Redis itself was away nobody has a lease, and the living come back within moments.
 // So a killed executor's tasks are free after at most one lease and two looks.
 //
+// Where nothing is claimed it looks once per lease: what is claimed from then on has a
+// lease for longer.
+//
 // An executor that is present but has no lease gets two leases of time more, to find
 // out by its own audit.
 type reclaimer struct {
@@ -32,34 +35,38 @@ type reclaimer struct {
 	timeoutFailure func(*Delivery, Kind) []byte
 
 	reclaimed func(s *settlement, executor string, reply settleReply)
-	failed    func(error)
+	acted     func(error) // how each look went
 
 	since map[string]time.Time // executors without lease, when that was first seen
 }
 
 func (r *reclaimer) run(ctx context.Context) {
-	repeat(ctx, nil, r.lease, r.failed, func() (time.Duration, error) {
-		err := r.pass(ctx)
+	repeat(ctx, nil, r.lease, r.acted, func() (time.Duration, error) {
+		held, err := r.pass(ctx)
 		if err != nil {
 			clear(r.since)
+		}
+		if !held {
+			return r.lease, err
 		}
 		return r.lease / 3, err
 	})
 }
 
-// pass looks once, page by page.
-func (r *reclaimer) pass(ctx context.Context) error {
+// pass looks once, page by page. It tells whether anything is claimed in the slot.
+func (r *reclaimer) pass(ctx context.Context) (held bool, err error) {
 	seen := make(map[string]bool)
 	for {
-		claims, more, err := r.store.lost(ctx, r.pool, r.slot, reclaimPage)
+		page, err := r.store.lost(ctx, r.pool, r.slot, reclaimPage)
 		if err != nil {
-			return err
+			return held, err
 		}
-		settledSome, err := r.reclaim(ctx, claims, seen)
+		held = held || page.held
+		settledSome, err := r.reclaim(ctx, page.claims, seen)
 		if err != nil {
-			return err
+			return held, err
 		}
-		if !more || !settledSome {
+		if !page.more || !settledSome {
 			break
 		}
 	}
@@ -68,7 +75,7 @@ func (r *reclaimer) pass(ctx context.Context) error {
 			delete(r.since, executor)
 		}
 	}
-	return nil
+	return held, nil
 }
 
 func (r *reclaimer) reclaim(ctx context.Context, claims []lostClaim, seen map[string]bool) (settledSome bool, err error) {
@@ -114,8 +121,8 @@ func (r *reclaimer) reclaim(ctx context.Context, claims []lostClaim, seen map[st
 				r.reclaimed(&group[i], group[i].lostBy, reply)
 			}
 		}
-		r.log.Info("slipstream: reclaimed tasks of an executor without lease", "pool", r.pool, "slot", r.slot,
-			"tasks", len(group), "executor", group[0].lostBy)
+		r.log.Info("[Slipstream] reclaimed tasks of an executor without lease", "Pool", r.pool, "Slot", r.slot,
+			"Tasks", len(group), "Executor", group[0].lostBy)
 	}
 	return settledSome, nil
 }
@@ -133,10 +140,7 @@ func (r *reclaimer) reclaim(ctx context.Context, claims []lostClaim, seen map[st
 // may have had others elsewhere.)
 func (r *reclaimer) lossOf(c lostClaim, alive *presence, now time.Time, limit int, random float64) settlement {
 	d := c.delivery
-	kind := KindStartToClose
-	if d.Options.Heartbeat > 0 {
-		kind = KindHeartbeat
-	}
+	kind := kindOfLoss(d.Options)
 	worker := c.executor // what is known of one that is gone
 	if alive != nil {
 		worker = alive.Worker

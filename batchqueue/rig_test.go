@@ -38,17 +38,41 @@ const (
 
 func newRig(t *testing.T, slots int, lease time.Duration) *rig {
 	t.Helper()
+	checkLeaks(t)
+	return newRigOn(t, redistest.Start(t, "--appendonly", "yes", "--appendfsync", "no"), slots, lease)
+}
+
+// checkLeaks looks for goroutines that are left when everything that is started later has
+// been stopped.
+func checkLeaks(t *testing.T) {
+	t.Helper()
 	leaks := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, leaks) })
-	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "no")
-	r := &rig{T: t, server: server, rdb: server.Client(), pool: "pool", lease: lease, mail: make(map[string]map[uint64]Outcome)}
+}
+
+func newRigOn(t *testing.T, server *redistest.Server, slots int, lease time.Duration) *rig {
+	t.Helper()
+	r := newRigWith(t, lease)
+	r.server, r.rdb = server, server.Client()
 	r.q = r.queue(r.rdb, slots)
 	return r
 }
 
+// newRigWith has no server and no queue yet.
+func newRigWith(t *testing.T, lease time.Duration) *rig {
+	t.Helper()
+	return &rig{T: t, pool: "pool", lease: lease, mail: make(map[string]map[uint64]Outcome)}
+}
+
 func (r *rig) queue(rdb redis.UniversalClient, slots int) *Queue {
 	r.Helper()
-	q, err := New(rdb, Options{Namespace: "test", Slots: slots, Lease: r.lease})
+	return r.queueWith(rdb, Options{Slots: slots})
+}
+
+func (r *rig) queueWith(rdb redis.UniversalClient, o Options) *Queue {
+	r.Helper()
+	o.Namespace, o.Lease = "test", r.lease
+	q, err := New(rdb, o)
 	require.NoError(r, err)
 	return q
 }

@@ -23,6 +23,8 @@ type script struct {
 	name    string
 	flagged scriptText
 	bare    scriptText
+	// durable: its reply is believed only where Options.Replicas and Options.Fsync are met.
+	durable bool
 }
 
 type scriptText struct{ source, sha string }
@@ -41,8 +43,17 @@ func loadScript(name string) *script {
 	if name == "enqueue" {
 		flags = "#!lua\n"
 	}
-	return &script{name: name, flagged: newScriptText(flags + state + body), bare: newScriptText(state + body)}
+	s := &script{name: name, flagged: newScriptText(flags + state + body), bare: newScriptText(state + body), durable: slices.Contains(durableScripts, name)}
+	allScripts = append(allScripts, s)
+	return s
 }
+
+var allScripts []*script
+
+// durableScripts are those after which somebody acts as if they could not be undone: a
+// workflow records that its calls are queued, a handler starts, a result is let go of. What
+// the others do is done again if it is lost.
+var durableScripts = []string{"enqueue", "claim", "adopt", "settle"}
 
 var (
 	luaComment    = regexp.MustCompile(`(?m)^ *--.*\n`)
@@ -87,39 +98,43 @@ func mustRead(name string) string {
 }
 
 var (
-	enqueueScript = loadScript("enqueue")
-	claimScript   = loadScript("claim")
-	settleScript  = loadScript("settle")
-	takeScript    = loadScript("take")
-	askScript     = loadScript("ask")
-	cancelScript  = loadScript("cancel")
-	abandonScript = loadScript("abandon")
-	dueScript     = loadScript("due")
-	batchesScript = loadScript("batches")
-	ackedScript   = loadScript("acked")
-	extendScript  = loadScript("extend")
-	auditScript   = loadScript("audit")
-	adoptScript   = loadScript("adopt")
-	lostScript    = loadScript("lost")
-	leadScript    = loadScript("lead")
-	permitsScript = loadScript("permits")
-	resignScript  = loadScript("resign")
-	statsScript   = loadScript("stats")
-	forgetScript  = loadScript("forget")
-	redriveScript = loadScript("redrive")
-	tasksScript   = loadScript("tasks")
-	taskScript    = loadScript("task")
-	holdersScript = loadScript("holders")
-	runsScript    = loadScript("runs")
-	rateScript    = loadScript("rate")
+	enqueueScript  = loadScript("enqueue")
+	claimScript    = loadScript("claim")
+	settleScript   = loadScript("settle")
+	takeScript     = loadScript("take")
+	askScript      = loadScript("ask")
+	cancelScript   = loadScript("cancel")
+	abandonScript  = loadScript("abandon")
+	dueScript      = loadScript("due")
+	batchesScript  = loadScript("batches")
+	ackedScript    = loadScript("acked")
+	extendScript   = loadScript("extend")
+	auditScript    = loadScript("audit")
+	adoptScript    = loadScript("adopt")
+	lostScript     = loadScript("lost")
+	homeScript     = loadScript("home")
+	resignScript   = loadScript("resign")
+	statsScript    = loadScript("stats")
+	forgetScript   = loadScript("forget")
+	dropScript     = loadScript("drop")
+	redriveScript  = loadScript("redrive")
+	tasksScript    = loadScript("tasks")
+	taskScript     = loadScript("task")
+	progressScript = loadScript("progress")
+	holdersScript  = loadScript("holders")
+	runsScript     = loadScript("runs")
+	rateScript     = loadScript("rate")
+	presentScript  = loadScript("present")
+	rightsScript   = loadScript("rights")
 )
 
 // scripts runs scripts and remembers which text the server understands.
 type scripts struct {
-	bare atomic.Bool
+	durability durability
+	bare       atomic.Bool
 }
 
-func newScripts() *scripts { return &scripts{} }
+func newScripts(d durability) *scripts { return &scripts{durability: d} }
 
 // call is one script to run.
 type call struct {
@@ -127,6 +142,14 @@ type call struct {
 	key    string // KEYS[1]: the slot's prefix
 	args   []any
 }
+
+// keys are KEYS of a script. It uses neither as a key; the first places it in a cluster. The
+// second keeps it from running while its hash slot moves from node to node: a script does
+// not name the keys that it uses, so at the new node it would take those for absent that
+// are still at the old one. But for a call with two keys that are not there, the new node
+// says TRYAGAIN, and the old one sends everybody there. So the slot stands still until all
+// of it has moved; all calls are tried again anyway.
+func (c *call) keys() []string { return []string{c.key, c.key + suffixNothing} }
 
 // run sends the calls in one pipeline. The result has one command per call, each with
 // its own reply or error. A server that lost its scripts gets their texts: pipelines
@@ -137,9 +160,15 @@ func (s *scripts) run(ctx context.Context, rdb redis.UniversalClient, calls ...c
 	for i := range pending {
 		pending[i] = i
 	}
+	wait := s.durability.wanted(calls)
 	// First by digest, then by text, then by text without flags.
 	for round := 0; round < 3 && len(pending) > 0; round++ {
-		pipe := rdb.Pipeline()
+		var pipe redis.Pipeliner
+		if wait {
+			pipe = onOneNode(ctx, rdb, calls[0].key)
+		} else {
+			pipe = rdb.Pipeline()
+		}
 		for _, i := range pending {
 			c := calls[i]
 			text := c.script.flagged
@@ -147,17 +176,27 @@ func (s *scripts) run(ctx context.Context, rdb redis.UniversalClient, calls ...c
 				text = c.script.bare
 			}
 			if round == 0 {
-				out[i] = pipe.EvalSha(ctx, text.sha, []string{c.key}, c.args...)
+				out[i] = pipe.EvalSha(ctx, text.sha, c.keys(), c.args...)
 			} else {
-				out[i] = pipe.Eval(ctx, text.source, []string{c.key}, c.args...)
+				out[i] = pipe.Eval(ctx, text.source, c.keys(), c.args...)
 			}
 		}
-		_, _ = pipe.Exec(ctx) // each command carries its own error
+		var waited *redis.Cmd
+		if wait {
+			waited = s.durability.wait(ctx, pipe)
+		}
+		execute(ctx, pipe)
+		if wait {
+			s.durability.judge(waited, calls, out)
+		}
 		var again []int
 		for _, i := range pending {
 			switch err := out[i].Err(); {
 			case err == nil:
 			case redis.HasErrorPrefix(err, "NOSCRIPT"):
+				again = append(again, i)
+			case wait && redis.HasErrorPrefix(err, "MOVED"):
+				reload(ctx, rdb)
 				again = append(again, i)
 			case !s.bare.Load() && strings.Contains(err.Error(), "near '#'"):
 				s.bare.Store(true)
@@ -169,6 +208,19 @@ func (s *scripts) run(ctx context.Context, rdb redis.UniversalClient, calls ...c
 		pending = again
 	}
 	return out
+}
+
+// execute sends the pipeline; afterwards each command carries its own error. go-redis leaves
+// that to us where the server refused the connection itself, its password for instance: to
+// look at the commands alone, nothing went wrong.
+func execute(ctx context.Context, pipe redis.Pipeliner) {
+	cmds, err := pipe.Exec(ctx)
+	if err == nil || slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return c.Err() != nil }) {
+		return
+	}
+	for _, c := range cmds {
+		c.SetErr(err)
+	}
 }
 
 func (s *scripts) one(ctx context.Context, rdb redis.UniversalClient, sc *script, key string, args ...any) (any, error) {

@@ -1,6 +1,9 @@
 package batchqueue
 
 import (
+	"fmt"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -36,6 +39,27 @@ func TestCheckNamesWhatIsWrongAndTheFix(t *testing.T) {
 		}
 		require.Equal(t, map[string]Verdict{"answers": VerdictGood, "version": VerdictGood, "maxmemory-policy": VerdictGood,
 			"role": VerdictGood, "persistence": VerdictWarning, "maxmemory": VerdictWarning, "writes": VerdictGood}, verdicts)
+	})
+	t.Run("memory that runs short", func(t *testing.T) {
+		for share, want := range map[float64]Verdict{0.75: VerdictGood, 0.9: VerdictWarning, 0.97: VerdictBad} {
+			rdb := redistest.Start(t, "--appendonly", "yes").Client()
+			// Beside this much it does not matter what the server takes meanwhile.
+			require.NoError(t, rdb.SetRange(t.Context(), "ballast", 64<<20, "x").Err())
+			used, err := strconv.ParseFloat(parseInfo(rdb.Info(t.Context(), "memory").Val())["used_memory"], 64)
+			require.NoError(t, err)
+			require.NoError(t, rdb.ConfigSet(t.Context(), "maxmemory", fmt.Sprintf("%.0f", used/share)).Err())
+			r, err := newQueue(t, rdb).Check(t.Context())
+			require.NoError(t, err, "a memory that is full prevents no work")
+			i := slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Setting == "maxmemory" })
+			require.Equal(t, want, r.Findings[i].Verdict, "%v: %+v", share, r.Findings[i])
+			if want == VerdictGood {
+				require.Empty(t, r.Warnings)
+				continue
+			}
+			require.Len(t, r.Warnings, 1)
+			require.Contains(t, r.Warnings[0], fmt.Sprintf("has used %.0f %% of its maxmemory", 100*share))
+			require.Contains(t, r.Warnings[0], "raise maxmemory")
+		}
 	})
 	t.Run("miniredis", func(t *testing.T) {
 		r, err := newQueue(t, redistest.Mini(t)).Check(t.Context())
@@ -73,7 +97,7 @@ func TestOldServersAreRefused(t *testing.T) {
 	for version, ok := range map[string]bool{"6.2.14": false, "7.0.15": true, "10.0.0": true} {
 		info := parseInfo("redis_version:" + version + "\r\nrole:master\r\n")
 		require.Equal(t, version, info["redis_version"])
-		require.Equal(t, ok, versionSuffices(version), version)
+		require.Equal(t, ok, versionSuffices(version, 7, 0), version)
 	}
 }
 

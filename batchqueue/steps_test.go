@@ -130,7 +130,7 @@ var conformanceOfSteps = []struct {
 		late := done(b.claimOf("A"))
 		lost := release(late.d)
 		lost.lostBy = "e1"
-		require.NoError(b, b.q.dropLease(b.ctx, b.pool, 0, "e1"))
+		require.NoError(b, b.q.dropLease(b.ctx, b.pool, "e1", 0))
 		require.Equal(b, "s", b.settle(lost))
 		require.Equal(b, "l", b.settle(late), "it waits to run again")
 		d := b.claimAs("e2", 10, "A")[0]
@@ -142,7 +142,7 @@ var conformanceOfSteps = []struct {
 		require.Equal(b, "result of payload 1", string(d.Payload))
 		lost = release(d)
 		lost.lostBy = "e1"
-		require.NoError(b, b.q.dropLease(b.ctx, b.pool, 0, "e1"))
+		require.NoError(b, b.q.dropLease(b.ctx, b.pool, "e1", 0))
 		require.Equal(b, "s", b.settle(lost))
 		d = b.claimOf("B")
 		require.Equal(b, 1, d.Step, "a step that comes again is the same step")
@@ -277,9 +277,9 @@ var conformanceOfSteps = []struct {
 		b.enqueue(chain(1, "B"))
 		b.settle(done(b.claimOf("A")))
 		record := b.q.keys.slot(b.pool, 0) + suffixRun + encodeRun(run)
-		for field := range b.q.rdb.HGetAll(b.ctx, record).Val() {
+		for field := range b.rdb.HGetAll(b.ctx, record).Val() {
 			if field[0] == 'w' {
-				require.NoError(b, b.q.rdb.HSet(b.ctx, record, field, "\x01junk").Err())
+				require.NoError(b, b.rdb.HSet(b.ctx, record, field, "\x01junk").Err())
 			}
 		}
 		require.Empty(b, b.claimAs("e1", 1, "B"))
@@ -288,16 +288,17 @@ var conformanceOfSteps = []struct {
 		require.Equal(b, 1, o.Step)
 	}},
 	{"steps ring for others where the home executors have too few permits", func(b *bench) {
-		bell := b.q.rdb.Subscribe(b.ctx, b.q.keys.poolBell(b.pool))
+		bell := b.rdb.Subscribe(b.ctx, b.q.keys.poolBell(b.pool))
 		defer func() { _ = bell.Close() }()
 		_, err := bell.Receive(b.ctx)
 		require.NoError(b, err)
-		require.NoError(b, b.q.homePermits(b.ctx, b.pool, []int{0}, "home", 2, time.Minute))
+		_, err = b.q.home(b.ctx, b.pool, []homeSlot{{slot: 0}}, "home", 2, time.Minute)
+		require.NoError(b, err)
 		b.enqueue(chain(1, "B"), chain(2, "B"))
 		b.enqueue(chain(3, "B"))
 		rung := func() int {
 			b.Helper()
-			require.NoError(b, b.q.rdb.Publish(b.ctx, b.q.keys.poolBell(b.pool), "end").Err())
+			require.NoError(b, b.rdb.Publish(b.ctx, b.q.keys.poolBell(b.pool), "end").Err())
 			for n := 0; ; n++ {
 				m, err := bell.ReceiveMessage(b.ctx)
 				require.NoError(b, err)
@@ -325,9 +326,9 @@ var conformanceOfSteps = []struct {
 		}
 		b.enqueue(tasks...)
 		keys := func() []string {
-			return b.q.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+"*").Val()
+			return b.rdb.Keys(b.ctx, b.q.keys.slot(b.pool, 0)+suffixRun+"*").Val()
 		}
-		fields := b.q.rdb.HLen(b.ctx, keys()[0]).Val()
+		fields := b.rdb.HLen(b.ctx, keys()[0]).Val()
 		started := 0
 		for ds := b.claim(100); len(ds) > 0; ds = b.claim(100) {
 			for _, d := range ds {
@@ -336,9 +337,9 @@ var conformanceOfSteps = []struct {
 			}
 		}
 		require.Equal(b, 20+20*3, started)
-		require.Equal(b, fields, b.q.rdb.HLen(b.ctx, keys()[0]).Val(), "steps add nothing to the record")
+		require.Equal(b, fields, b.rdb.HLen(b.ctx, keys()[0]).Val(), "steps add nothing to the record")
 		b.ack()
-		require.Positive(b, b.q.rdb.PTTL(b.ctx, keys()[0]).Val())
+		require.Positive(b, b.rdb.PTTL(b.ctx, keys()[0]).Val())
 		require.Zero(b, b.stats().Outbox)
 	}},
 	{"bad steps are refused before anything is sent", func(b *bench) {

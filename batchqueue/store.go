@@ -37,6 +37,8 @@ type claimRequest struct {
 
 type claimReply struct {
 	deliveries []*Delivery
+	// dead came too, could not be decoded and are dead letters now.
+	dead []*Delivery
 	// bytes of all that came, with what the tasks share.
 	bytes int
 	// more is true when undelivered tasks of the types remain in the slot.
@@ -102,6 +104,13 @@ type lostClaim struct {
 	held     time.Duration // since the claim
 }
 
+// lostPage is what a look for lost claims found.
+type lostPage struct {
+	claims []lostClaim
+	more   bool // than these
+	held   bool // something is claimed in the slot, lost or not
+}
+
 // slotStore is the queue's data plane as the executor's loops use it. The methods
 // are one script (or one pipeline of scripts) each.
 //
@@ -112,7 +121,8 @@ type lostClaim struct {
 //	adopt     the data of entries that audit showed and the executor does not know, a page
 //	lost      a page of claims of executors without lease
 //	due       moves what is due; returns the wait until the next (or -1: nothing)
-//	lead      takes or keeps the slot's Deliverer lease; resign gives it up at once
+//	home      says the permits for each home slot, and takes or keeps its Deliverer lease;
+//	          resign gives that up at once
 //	batches   fixes up to limit batches; returns the wait until one becomes sendable
 //	acked     removes a delivered batch; retryBatch puts it back for later;
 //	          deafRun stops pushing; abandon parks the run
@@ -122,21 +132,26 @@ type slotStore interface {
 	extend(ctx context.Context, pool string, slots []int, executor string, lease time.Duration, heartbeats map[claimRef][]byte) (cancel []claimRef, err error)
 	audit(ctx context.Context, pool string, slot int, executor string) ([]claimRef, error)
 	adopt(ctx context.Context, pool, executor string, refs []claimRef) ([]*Delivery, error)
-	dropLease(ctx context.Context, pool string, slot int, executor string) error
-	lost(ctx context.Context, pool string, slot int, limit int) (claims []lostClaim, more bool, err error)
+	dropLease(ctx context.Context, pool, executor string, slots ...int) error
+	lost(ctx context.Context, pool string, slot int, limit int) (lostPage, error)
 	due(ctx context.Context, pool string, slot int) (next time.Duration, err error)
-	lead(ctx context.Context, pool string, slot int, executor string, ttl time.Duration) (bool, error)
 	resign(ctx context.Context, pool string, slot int, executor string) error
 	batches(ctx context.Context, pool string, slot int, limit int) (b []*Batch, wait time.Duration, err error)
 	acked(ctx context.Context, b *Batch) error
 	retryBatch(ctx context.Context, b *Batch, delay time.Duration) error
 	deafRun(ctx context.Context, b *Batch) error
 	abandon(ctx context.Context, b *Batch) error
-	present(ctx context.Context, pool string, p presence, ttl time.Duration) error
+	present(ctx context.Context, pool string, p presence, ttl time.Duration) (present []presence, now time.Time, err error)
 	absent(ctx context.Context, pool string, executor string) error
 	presences(ctx context.Context, pool string) ([]presence, error)
-	homePermits(ctx context.Context, pool string, slots []int, executor string, permits int, ttl time.Duration) error
+	home(ctx context.Context, pool string, slots []homeSlot, executor string, permits int, ttl time.Duration) (leads map[int]bool, err error)
 	reserveRate(ctx context.Context, pool string, perSecond float64, n int) (granted int, wait time.Duration, err error)
+}
+
+// homeSlot is a home slot of an executor.
+type homeSlot struct {
+	slot    int
+	mayLead bool
 }
 
 // presence is what an executor says about itself.

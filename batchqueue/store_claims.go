@@ -26,13 +26,34 @@ func (q *Queue) claim(ctx context.Context, pool string, slot int, r claimRequest
 	if err != nil {
 		return claimReply{}, fmt.Errorf("claim from pool %q slot %d: %w", pool, slot, unavailable(err))
 	}
+	return q.readClaim(ctx, pool, slot, reply)
+}
+
+// readClaim reads the reply of claim.lua.
+func (q *Queue) readClaim(ctx context.Context, pool string, slot int, reply []any) (claimReply, error) {
 	flag := number(reply[0])
-	claims, err := q.readEntries(ctx, pool, slot, reply)
 	out := claimReply{more: flag == 1, blocked: flag == -1, bytes: bytesOf(reply)}
-	for _, c := range claims {
-		out.deliveries = append(out.deliveries, c.delivery)
+	read := q.newEntryReader(pool, slot, reply[1])
+	parts, _ := reply[2].([]any)
+	for _, p := range parts {
+		part, _ := p.([]any)
+		if len(part) != 3 {
+			return out, fmt.Errorf("claim reply with a part of %d: %w", len(part), ErrInvalid)
+		}
+		typ, in := text(part[0]), lane(text(part[1])[0])
+		entries, _ := part[2].([]any)
+		for _, e := range entries {
+			entry, _ := e.([]any)
+			if len(entry) != 2 {
+				return out, fmt.Errorf("claim reply with an entry of %d parts: %w", len(entry), ErrInvalid)
+			}
+			if d := read.delivery(ctx, typ, in, text(entry[0]), entry[1]); d != nil {
+				out.deliveries = append(out.deliveries, d)
+			}
+		}
 	}
-	return out, err
+	out.dead = read.dead
+	return out, nil
 }
 
 // bytesOf counts the bytes of a reply.
@@ -48,39 +69,74 @@ func bytesOf(reply any) (n int) {
 	return n
 }
 
-// readEntries turns a claim reply into deliveries. An entry that cannot be decoded
-// becomes a dead letter; one of a newer format is released for newer executors.
-func (q *Queue) readEntries(ctx context.Context, pool string, slot int, reply []any) ([]lostClaim, error) {
-	commons := map[commonKey]commonData{}
-	broken := map[commonKey]error{}
-	flat, _ := reply[1].([]any)
+// entryReader turns stream entries into deliveries.
+type entryReader struct {
+	q       *Queue
+	pool    string
+	slot    int
+	lost    bool // the claims were lost
+	commons map[commonKey]commonData
+	broken  map[commonKey]error
+	// dead are those that became dead letters, as far as they could be read.
+	dead []*Delivery
+}
+
+// newEntryReader takes the common data that the entries of a reply refer to.
+func (q *Queue) newEntryReader(pool string, slot int, commons any) *entryReader {
+	r := &entryReader{q: q, pool: pool, slot: slot, commons: map[commonKey]commonData{}, broken: map[commonKey]error{}}
+	flat, _ := commons.([]any)
 	for i := 0; i+2 < len(flat); i += 3 {
 		key := commonKey{text(flat[i]), text(flat[i+1])}
-		commons[key], broken[key] = decodeCommon([]byte(text(flat[i+2])))
+		r.commons[key], r.broken[key] = decodeCommon([]byte(text(flat[i+2])))
 	}
+	return r
+}
+
+// delivery returns nil for an entry that cannot be run here. One that cannot be decoded
+// becomes a dead letter. One of a newer format goes back for newer executors; if it is lost
+// it stays where it is, for a newer leader: whether it may start again nobody else can tell.
+func (r *entryReader) delivery(ctx context.Context, typ string, in lane, entry string, fields any) *Delivery {
+	d := &Delivery{Pool: r.pool, slot: r.slot, Type: typ, lane: in, entry: entry}
+	list, _ := fields.([]any)
+	s := readStored(list)
+	common, err := r.commons[s.commonKey()], r.broken[s.commonKey()]
+	if s.folded {
+		common, err = decodeCommon([]byte(s.common))
+	}
+	if wrong := s.check(); wrong != nil {
+		err = wrong // before what is missing: that may have been trimmed
+	}
+	if err == nil {
+		err = d.decode(s, common)
+	}
+	if err == nil {
+		return d
+	}
+	if _, newer := errors.AsType[unknownVersionError](err); newer && r.lost {
+		r.q.warnOfNewer(r.pool, r.slot, err)
+	} else if r.q.setAside(ctx, r.pool, d, s, err) {
+		r.dead = append(r.dead, d)
+	}
+	return nil
+}
+
+// readClaims reads the claims of a reply that says whose they are.
+func (q *Queue) readClaims(ctx context.Context, pool string, slot int, reply []any, lost bool) ([]lostClaim, error) {
+	read := q.newEntryReader(pool, slot, reply[1])
+	read.lost = lost
 	entries, _ := reply[2].([]any)
 	out := make([]lostClaim, 0, len(entries))
 	for _, e := range entries {
 		parts, _ := e.([]any)
 		if len(parts) < 7 {
-			return out, fmt.Errorf("claim reply with an entry of %d parts: %w", len(parts), ErrInvalid)
+			return out, fmt.Errorf("reply with a claim of %d parts: %w", len(parts), ErrInvalid)
 		}
-		d := &Delivery{Pool: pool, slot: slot, Type: text(parts[0]), lane: lane(text(parts[1])[0]), entry: text(parts[2])}
-		list, _ := parts[3].([]any)
-		s := readStored(list)
-		common, err := commons[s.commonKey()], broken[s.commonKey()]
-		if s.folded {
-			common, err = decodeCommon([]byte(s.common))
-		}
-		if err == nil {
-			err = d.decode(s, common)
+		d := read.delivery(ctx, text(parts[0]), lane(text(parts[1])[0]), text(parts[2]), parts[3])
+		if d == nil {
+			continue
 		}
 		if details, told := strings.CutPrefix(text(parts[5]), "="); told {
 			d.Heartbeat = optional(details)
-		}
-		if err != nil {
-			q.setAside(ctx, pool, d, s, err)
-			continue
 		}
 		out = append(out, lostClaim{delivery: d, executor: text(parts[4]), held: time.Duration(number(parts[6])) * time.Millisecond})
 	}
@@ -132,8 +188,12 @@ func optional(s string) []byte {
 	return []byte(s)
 }
 
-// setAside handles a claim that this code cannot run.
-func (q *Queue) setAside(ctx context.Context, pool string, d *Delivery, s storedEntry, cause error) {
+// declinedFor is how long a task is left alone that an executor could not run and gave
+// back for others: without it, the one that cannot would claim it again at once.
+const declinedFor = 2 * time.Second
+
+// setAside handles a claim that this code cannot run, and says whether it is dead now.
+func (q *Queue) setAside(ctx context.Context, pool string, d *Delivery, s storedEntry, cause error) (dead bool) {
 	o := Outcome{Kind: KindPoison, Retry: RetryNonRetryable}
 	if _, at, _, err := decodeEntry([]byte(s.task)); err == nil {
 		o.Step = at.step
@@ -142,14 +202,38 @@ func (q *Queue) setAside(ctx context.Context, pool string, d *Delivery, s stored
 	if errors.Is(cause, errNoCommon) {
 		action = byte(actionFinish) // given up by its run, which has trimmed its data: no letter
 	}
-	if _, newer := errors.AsType[unknownVersionError](cause); newer {
-		action, body = byte(actionRelease), nil
+	meta, delay := s.meta, int64(0)
+	_, newer := errors.AsType[unknownVersionError](cause)
+	if newer {
+		action, body, delay = byte(actionRetry), nil, milliseconds(declinedFor)
+		if meta == "" { // its next entry will not say when it was scheduled
+			meta = metadata{attempt: 1, scheduledMS: entryTime(d.entry).UnixMilli()}.String()
+		}
 	}
-	args := []any{q.keys.inboxPrefix(), deadLettersKept, q.keys.poolBell(pool), d.slot, string(action), "", d.Type, string(rune(d.lane)), d.entry,
-		s.run, s.wave, max(1, number(s.number)), first8(s.task), body, 0, s.meta, s.failure, s.heartbeat}
+	args := append(q.settleHead(pool, d.slot), string(action), "", d.Type, string(rune(d.lane)), s.run, s.wave, false, 1,
+		d.entry, max(1, number(s.number)), first8(s.task), body)
+	if action != byte(actionFinish) {
+		args = append(args, delay, meta, s.failure, s.heartbeat)
+	}
 	_, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, d.slot), args...)
-	q.log.Error("slipstream: cannot decode a task", "pool", pool, "slot", d.slot, "type", d.Type, "entry", d.entry,
-		"dead", action == 'D', "cause", cause, "error", err)
+	if newer && err == nil {
+		q.warnOfNewer(pool, d.slot, cause)
+		return false
+	}
+	dead = action == 'D' && err == nil
+	if n, say := q.undecodable.Failed(time.Now()); say {
+		q.log.Error("[Slipstream] tasks cannot be decoded", "Pool", pool, "Slot", d.slot, "Tasks", n, "Type", d.Type,
+			"Entry", d.entry, "Dead", dead, "Cause", cause, "Error", err)
+	}
+	return dead
+}
+
+// warnOfNewer says that something is left for newer code.
+func (q *Queue) warnOfNewer(pool string, slot int, cause error) {
+	if n, say := q.newer.Failed(time.Now()); say {
+		q.log.Warn("[Slipstream] newer executors wrote what this one cannot read; it is left to them", "Pool", pool, "Slot", slot,
+			"Times", n, "Cause", cause)
+	}
 }
 
 // first8 is the fingerprint at the front of an entry that may be damaged.
@@ -164,57 +248,92 @@ func (q *Queue) settle(ctx context.Context, pool string, slot int, batch []settl
 	if len(batch) == 0 {
 		return nil, nil
 	}
-	reply, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, slot), q.settleArgs(pool, slot, batch)...)
+	args, order := q.settleArgs(pool, slot, batch)
+	reply, err := q.scripts.one(ctx, q.rdb, settleScript, q.keys.slot(pool, slot), args...)
 	if err != nil {
 		return nil, fmt.Errorf("settle %d tasks in pool %q slot %d: %w", len(batch), pool, slot, unavailable(err))
 	}
 	letters := text(reply)
-	out := make([]settleReply, len(letters))
-	for i := range letters {
-		out[i] = settleReply(letters[i])
+	if len(letters) != len(batch) {
+		return nil, fmt.Errorf("settle %d tasks in pool %q slot %d: %d answers: %w", len(batch), pool, slot, len(letters), ErrInvalid)
+	}
+	out := make([]settleReply, len(batch))
+	for i, at := range order {
+		out[at] = settleReply(letters[i])
 	}
 	return out, nil
 }
 
-func (q *Queue) settleArgs(pool string, slot int, batch []settlement) []any {
-	args := make([]any, 0, 4+14*len(batch))
-	args = append(args, q.keys.inboxPrefix(), deadLettersKept, q.keys.poolBell(pool), slot)
-	for i := range batch {
-		s := &batch[i]
-		d := s.d
-		action := byte(s.action)
-		if s.action == actionFinish && s.outcome.Kind == KindPoison {
-			action = 'D'
-		}
-		var body []byte
-		if s.outcome.Kind != 0 {
-			body = encodeOutcome(&s.outcome)
-		}
-		delay := milliseconds(s.delay)
-		if s.action == actionFinish {
-			delay = 0
-			if d.Options.Retry.MaximumAttempts == 1 {
-				delay = 1
-			}
-		}
-		more := [3]any{"", "", ""}
-		switch {
-		case s.action == actionAdvance:
-			at := d.position
-			at.option, at.step = d.plan.options[d.Step], d.Step+1
-			more = [3]any{d.Then[d.Step].Type, encodeEntry(d.Fingerprint, at, s.next), ""}
-		case s.action != actionFinish: // then there is nothing to remember
-			meta := metadata{attempt: s.attempt, losses: s.losses, alone: s.alone, scheduledMS: d.ScheduledAt.UnixMilli()}
-			more = [3]any{meta.String(), s.lastFailure, s.heartbeat}
-		}
-		run := d.stored
-		if run == "" {
-			run = encodeRun(d.Run)
-		}
-		args = append(args, string(action), s.lostBy, d.Type, string(rune(d.lane)), d.entry, run, d.wave,
-			d.Number, fingerprintBytes(d.Fingerprint), body, delay, more[0], more[1], more[2])
+// settleGroup is what settle.lua is told once for all claims that have it in common.
+type settleGroup struct {
+	action      byte
+	lostBy, typ string
+	lane        lane
+	run, wave   string
+	once        bool
+}
+
+func groupOf(s *settlement) settleGroup {
+	d := s.d
+	g := settleGroup{
+		action: byte(s.action), lostBy: s.lostBy, typ: d.Type, lane: d.lane, run: d.stored, wave: d.wave,
+		once: s.action == actionFinish && d.Options.Retry.MaximumAttempts == 1,
 	}
-	return args
+	if s.action == actionFinish && s.outcome.Kind == KindPoison {
+		g.action = 'D'
+	}
+	if g.run == "" {
+		g.run = encodeRun(d.Run)
+	}
+	return g
+}
+
+func (q *Queue) settleHead(pool string, slot int) []any {
+	return []any{q.keys.inboxPrefix(), deadLettersKept, q.keys.poolBell(pool), slot}
+}
+
+// settleArgs deals the batch out to groups. The second result says which settlement each
+// letter of the reply is about.
+func (q *Queue) settleArgs(pool string, slot int, batch []settlement) (args []any, order []int) {
+	members := make(map[settleGroup][]int)
+	var groups []settleGroup
+	for i := range batch {
+		g := groupOf(&batch[i])
+		if members[g] == nil {
+			groups = append(groups, g)
+		}
+		members[g] = append(members[g], i)
+	}
+	args, order = q.settleHead(pool, slot), make([]int, 0, len(batch))
+	for _, g := range groups {
+		args = append(args, string(g.action), g.lostBy, g.typ, string(rune(g.lane)), g.run, g.wave, g.once, len(members[g]))
+		for _, i := range members[g] {
+			args = appendSettlement(args, g.action, &batch[i])
+		}
+		order = append(order, members[g]...)
+	}
+	return args, order
+}
+
+func appendSettlement(args []any, action byte, s *settlement) []any {
+	d := s.d
+	var body []byte
+	if s.outcome.Kind != 0 {
+		body = encodeOutcome(&s.outcome)
+	}
+	args = append(args, d.entry, d.Number, fingerprintBytes(d.Fingerprint), body)
+	switch {
+	case action == byte(actionFinish):
+		return args
+	case s.action == actionFinish: // then there is nothing to remember
+		return append(args, 0, "", "", "")
+	case s.action == actionAdvance:
+		at := d.position
+		at.option, at.step = d.plan.options[d.Step], d.Step+1
+		return append(args, 0, d.Then[d.Step].Type, encodeEntry(d.Fingerprint, at, s.next), "")
+	}
+	meta := metadata{attempt: s.attempt, losses: s.losses, alone: s.alone, scheduledMS: d.ScheduledAt.UnixMilli()}
+	return append(args, milliseconds(s.delay), meta.String(), s.lastFailure, s.heartbeat)
 }
 
 func claimName(r claimRef) string { return string(rune(r.lane)) + r.entry + "/" + r.typ }
@@ -239,10 +358,11 @@ func (q *Queue) extend(ctx context.Context, pool string, slots []int, executor s
 		calls[i] = call{extendScript, q.keys.slot(pool, slot), args}
 	}
 	var out []claimRef
+	var errs []error // in a cluster each slot may fail alone
 	for i, cmd := range q.scripts.run(ctx, q.rdb, calls...) {
 		names, err := cmd.StringSlice()
 		if err != nil {
-			return out, fmt.Errorf("extend lease of executor %q in pool %q slot %d: %w", executor, pool, slots[i], unavailable(err))
+			errs = append(errs, fmt.Errorf("extend lease of executor %q in pool %q slot %d: %w", executor, pool, slots[i], unavailable(err)))
 		}
 		for _, name := range names {
 			if ref, ok := parseClaimName(slots[i], name); ok {
@@ -250,7 +370,7 @@ func (q *Queue) extend(ctx context.Context, pool string, slots []int, executor s
 			}
 		}
 	}
-	return out, nil
+	return out, errors.Join(errs...)
 }
 
 func (q *Queue) audit(ctx context.Context, pool string, slot int, executor string) ([]claimRef, error) {
@@ -281,7 +401,7 @@ func (q *Queue) adopt(ctx context.Context, pool string, executor string, refs []
 		if err != nil {
 			return out, fmt.Errorf("adopt %d claims in pool %q slot %d: %w", len(refs), pool, slot, unavailable(err))
 		}
-		claims, err := q.readEntries(ctx, pool, slot, reply)
+		claims, err := q.readClaims(ctx, pool, slot, reply, false)
 		if err != nil {
 			return out, err
 		}
@@ -292,20 +412,24 @@ func (q *Queue) adopt(ctx context.Context, pool string, executor string, refs []
 	return out, nil
 }
 
-func (q *Queue) dropLease(ctx context.Context, pool string, slot int, executor string) error {
-	if err := q.rdb.ZRem(ctx, q.keys.slot(pool, slot)+suffixLeases, executor).Err(); err != nil {
-		return fmt.Errorf("drop lease of executor %q in pool %q slot %d: %w", executor, pool, slot, unavailable(err))
+func (q *Queue) dropLease(ctx context.Context, pool, executor string, slots ...int) error {
+	pipe := q.rdb.Pipeline()
+	for _, slot := range slots {
+		pipe.ZRem(ctx, q.keys.slot(pool, slot)+suffixLeases, executor)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("drop leases of executor %q in pool %q: %w", executor, pool, unavailable(err))
 	}
 	return nil
 }
 
-func (q *Queue) lost(ctx context.Context, pool string, slot, limit int) ([]lostClaim, bool, error) {
+func (q *Queue) lost(ctx context.Context, pool string, slot, limit int) (lostPage, error) {
 	reply, err := q.scripts.run(ctx, q.rdb, call{lostScript, q.keys.slot(pool, slot), []any{limit, pageBytes}})[0].Slice()
 	if err != nil {
-		return nil, false, fmt.Errorf("look for lost claims in pool %q slot %d: %w", pool, slot, unavailable(err))
+		return lostPage{}, fmt.Errorf("look for lost claims in pool %q slot %d: %w", pool, slot, unavailable(err))
 	}
-	claims, err := q.readEntries(ctx, pool, slot, reply)
-	return claims, number(reply[0]) == 1, err
+	claims, err := q.readClaims(ctx, pool, slot, reply, true)
+	return lostPage{claims, number(reply[0]) == 1, number(reply[3]) == 1}, err
 }
 
 func (q *Queue) due(ctx context.Context, pool string, slot int) (time.Duration, error) {
@@ -318,14 +442,6 @@ func (q *Queue) due(ctx context.Context, pool string, slot int) (time.Duration, 
 		return time.Duration(ms) * time.Millisecond, nil
 	}
 	return -1, nil
-}
-
-func (q *Queue) lead(ctx context.Context, pool string, slot int, executor string, ttl time.Duration) (bool, error) {
-	reply, err := q.scripts.one(ctx, q.rdb, leadScript, q.keys.slot(pool, slot), executor, milliseconds(ttl))
-	if err != nil {
-		return false, fmt.Errorf("lead pool %q slot %d: %w", pool, slot, unavailable(err))
-	}
-	return number(reply) == 1, nil
 }
 
 func (q *Queue) resign(ctx context.Context, pool string, slot int, executor string) error {

@@ -46,8 +46,11 @@ func (q *Queue) batches(ctx context.Context, pool string, slot, limit int) ([]*B
 		if a := text(parts[2]); a != "" {
 			b.Redirect = []byte(a)
 		}
-		if b.Outcomes, err = readOutcomes(parts[3]); err != nil {
-			return out, wait, fmt.Errorf("batch of run %q in pool %q slot %d: %w", b.Run, pool, slot, err)
+		if b.Outcomes, err = q.readOutcomes(parts[3]); err != nil {
+			// It stays fixed, and is offered again after the time to send: to a newer leader,
+			// perhaps. Others must not wait for it.
+			q.warnOfNewer(pool, slot, fmt.Errorf("batch of run %q: %w", b.Run, err))
+			continue
 		}
 		b.ID = batchID(b)
 		out = append(out, b)

@@ -1,5 +1,10 @@
 package batchqueue
 
+import (
+	"fmt"
+	"strconv"
+)
+
 // storedEntry is a stream entry; state.lua's fields says what stands where.
 type storedEntry struct {
 	run, wave, number, task  string
@@ -19,6 +24,22 @@ const sharedName = '@'
 
 // firstDigest stands where a digest does for common data that came in an entry.
 const firstDigest = "\x00\x00\x00\x00\x00\x00\x00\x00"
+
+// check finds what is wrong with an entry by itself. What it refers to may be missing all
+// the same.
+func (s *storedEntry) check() error {
+	switch {
+	case s.run == "":
+		return fmt.Errorf("entry without a run: %w", ErrInvalid)
+	case s.wave == "" || (s.folded && s.common == ""):
+		return fmt.Errorf("entry without common data: %w", ErrInvalid)
+	}
+	if _, err := strconv.ParseUint(s.number, 10, 64); err != nil {
+		return errUndecodable("task number", s.number)
+	}
+	_, _, _, err := decodeEntry([]byte(s.task))
+	return err
+}
 
 // readStored reads what XRANGE and XREADGROUP give: names and values.
 func readStored(flat []any) (s storedEntry) {

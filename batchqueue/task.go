@@ -311,6 +311,11 @@ type Result struct {
 	NonRetryable bool
 	// NextRetryDelay overrides the policy's interval once; 0 means no override.
 	NextRetryDelay time.Duration
+	// Declined: the handler cannot run the task, and has not begun to, but another
+	// executor's may be able to. The task goes back without losing an attempt, one that may
+	// be attempted only once too, and whoever claims it two seconds later is asked. If its
+	// cancellation was requested it ends as canceled. The other fields mean nothing then.
+	Declined bool
 }
 
 // Handler runs one attempt. ctx ends at the attempt's deadline, when the task is
@@ -340,6 +345,9 @@ type Batch struct {
 
 // DeliverFunc sends a batch. nil means acknowledged: the outcomes leave the outbox.
 // An error that matches ErrRunGone abandons the run's tasks; ErrRunDeaf stops pushing
-// to the run, its outcomes wait for Ask; any other error is retried with back-off.
+// to the run, its outcomes wait for Ask; any other error is retried with back-off. One that
+// has a method RetryAfter() time.Duration, itself or what it wraps, says how long the
+// receiver wants to be left alone: until then nothing new is sent from the slot (a minute
+// at most).
 // It is called concurrently, for one batch of a run at a time.
 type DeliverFunc func(ctx context.Context, b *Batch) error

@@ -49,12 +49,13 @@ func ExamplePlugin_Queue() { //nolint:testableexamples // it needs a Temporal se
 		log.Fatalln(err)
 	}
 	defer c.Close()
+	ctx := context.Background()
 
 	var tasks []activity.Task
 	for _, sentence := range []string{"Hello.", "How are you?"} {
 		tasks = append(tasks, activity.Task{Activity: Translate, Args: []any{sentence}, StartToCloseTimeout: time.Minute})
 	}
-	handle, err := slip.Queue().EnqueueBatch(context.Background(), activity.BatchOptions{
+	handle, err := slip.Queue().EnqueueBatch(ctx, activity.BatchOptions{
 		ID:        "order-17", // the same ID again adds nothing
 		TaskQueue: "translate",
 		OnComplete: &activity.OnComplete{

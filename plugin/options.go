@@ -1,10 +1,11 @@
 package plugin
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/slipstream-go/slipstream/activity"
 	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/internal/redisurl"
 )
 
 // Mark names an activity whose calls go through the queue.
@@ -22,12 +24,33 @@ type Mark = activity.Mark
 // Options configure the plugin. Redis or RedisURL is required, and marks make it do
 // something; the zero value of every other field is a good default.
 type Options struct {
-	// Redis is the client to use. It stays the caller's to close.
+	// Redis is the client to use: of one server, of Sentinels (redis.NewFailoverClient) or of
+	// a cluster, reading from masters only. It stays the caller's to close.
 	Redis redis.UniversalClient
 	// RedisURL is an address to connect to instead, such as "redis://localhost:6379/0",
-	// "rediss://user:password@host:6380" or "unix:///run/redis.sock". Plugin.Close ends
-	// the connection.
+	// "rediss://user:password@host:6380" or "unix:///run/redis.sock". With further nodes it is
+	// a cluster: "redis://host:6379?addr=host2:6379". With a master's name the addresses are
+	// those of Sentinels: "redis://sentinel:26379?master_name=mymaster&addr=sentinel2:26379";
+	// user and password before the host are the Sentinels' then, the master's follow as
+	// "&username=...&password=...". Plugin.Close ends the connection.
 	RedisURL string
+	// RedisTLS is for a RedisURL that begins with "rediss://": client certificates, or an
+	// authority that the system does not know. Default: the system's authorities.
+	RedisTLS *tls.Config
+	// RedisCredentials gives user and password for each new connection that RedisURL needs, so
+	// that they can change while the process runs; connections that are open stay as they are.
+	// It is called by several goroutines, and often: it should remember. Default: those of the URL.
+	RedisCredentials func(ctx context.Context) (username, password string, err error)
+	// Replicas is how many replicas of the Redis server must have what is enqueued, started
+	// and finished before it counts, so that a failover to one of them loses none of it. Each
+	// of these steps waits for the replicas. If they do not confirm within a second it is
+	// tried once more, and then calls run as ordinary activities; without enough replicas
+	// nothing goes through the queue. All workers of a namespace should have the same value.
+	// Default 0: a failover may lose the last moments, which runs find out and repeat.
+	Replicas int
+	// Fsync makes the same steps wait until Redis has them on disk, here and on the Replicas.
+	// It needs Redis 7.2 or newer and its setting "appendonly yes". Default false.
+	Fsync bool
 	// KeyPrefix begins all keys. Temporal clusters that share a Redis must have different
 	// ones. Default "slipstream".
 	KeyPrefix string
@@ -144,7 +167,11 @@ func (o Options) settle() (*settings, error) {
 		errs = append(errs, err)
 	}
 	// The queue checks its own options. Its real namespace is only known with the client.
-	if _, err := batchqueue.New(placeholder{}, s.queueOptions("namespace")); err != nil {
+	var rdb redis.UniversalClient = placeholder{}
+	if s.redis != nil {
+		rdb = s.redis
+	}
+	if _, err := batchqueue.New(rdb, s.queueOptions("namespace")); err != nil {
 		wrong("Options: %w", err)
 	}
 	if len(errs) > 0 {
@@ -166,7 +193,8 @@ const (
 )
 
 func (s *settings) queueOptions(namespace string) batchqueue.Options {
-	return batchqueue.Options{Namespace: namespace, KeyPrefix: s.KeyPrefix, Lease: s.Lease, Slots: s.Slots, PauseAboveMemory: s.PauseAboveMemory}
+	return batchqueue.Options{Namespace: namespace, KeyPrefix: s.KeyPrefix, Lease: s.Lease, Slots: s.Slots,
+		PauseAboveMemory: s.PauseAboveMemory, Replicas: s.Replicas, Fsync: s.Fsync}
 }
 
 func (s *settings) connect() error {
@@ -176,24 +204,21 @@ func (s *settings) connect() error {
 		return errors.New("Options.Redis is a nil pointer; give a Redis client, or set RedisURL")
 	case given && s.RedisURL != "":
 		return errors.New("Options.Redis and Options.RedisURL are both set; keep one")
+	case given && (s.RedisTLS != nil || s.RedisCredentials != nil):
+		return errors.New("Options.RedisTLS and Options.RedisCredentials are for RedisURL; set them in the options of the client that Options.Redis is")
 	case given:
 		s.redis = s.Redis
 		return nil
 	case s.RedisURL == "":
 		return errors.New(`Options.Redis and Options.RedisURL are both empty; set one, for example RedisURL: "redis://localhost:6379"`)
 	}
-	o, err := redis.ParseURL(s.RedisURL)
-	if err != nil {
-		// ParseURL's error may quote the password; the scheme is what is usually wrong.
-		return fmt.Errorf("Options.RedisURL is not a Redis URL: %s; write it as redis://[user:password@]host:port[/database], rediss://... or unix://path",
-			strings.ReplaceAll(err.Error(), s.RedisURL, "(the URL)"))
-	}
 	// A dispatch must come back while its workflow task lives, whatever Redis does, and
 	// it makes its own second try.
-	o.ContextTimeoutEnabled = true
-	o.MaxRetries = 1
-	o.DialerRetries = 1
-	s.redis, s.owned = redis.NewClient(o), true
+	rdb, err := redisurl.Open(s.RedisURL, redisurl.Options{TLS: s.RedisTLS, Credentials: s.RedisCredentials, MaxRetries: 1})
+	if err != nil {
+		return fmt.Errorf("Options.RedisURL cannot be used: %w; write it as %s", err, redisurl.Forms)
+	}
+	s.redis, s.owned = rdb, true
 	return nil
 }
 

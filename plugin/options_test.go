@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"crypto/tls"
 	"testing"
 	"time"
 
@@ -39,6 +40,8 @@ func TestOptionsKeepWhatIsSet(t *testing.T) {
 func TestWrongOptionsAreNamed(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{})
 	defer rdb.Close()
+	ring := redis.NewRing(&redis.RingOptions{})
+	defer ring.Close()
 	for name, c := range map[string]struct {
 		o    Options
 		want []string
@@ -46,9 +49,13 @@ func TestWrongOptionsAreNamed(t *testing.T) {
 		"no Redis":          {Options{}, []string{"Options.Redis and Options.RedisURL are both empty", "redis://localhost:6379"}},
 		"both":              {Options{Redis: rdb, RedisURL: "redis://x"}, []string{"both set; keep one"}},
 		"nil client":        {Options{Redis: (*redis.Client)(nil)}, []string{"Options.Redis is a nil pointer"}},
-		"not a URL":         {Options{RedisURL: "localhost:6379"}, []string{"Options.RedisURL is not a Redis URL", "redis://[user:password@]host:port"}},
+		"not a URL":         {Options{RedisURL: "localhost:6379"}, []string{"Options.RedisURL cannot be used", "redis://[user:password@]host:port"}},
 		"wrong scheme":      {Options{RedisURL: "http://x"}, []string{"Options.RedisURL"}},
 		"wrong database":    {Options{RedisURL: "redis://x/y"}, []string{"Options.RedisURL"}},
+		"TLS without":       {Options{RedisURL: "redis://x", RedisTLS: &tls.Config{}}, []string{"Options.RedisURL", "rediss://"}},
+		"TLS of a client":   {Options{Redis: rdb, RedisTLS: &tls.Config{}}, []string{"Options.RedisTLS", "Options.Redis is"}},
+		"negative replicas": {Options{Redis: rdb, Replicas: -1}, []string{"Options.Replicas is -1"}},
+		"a ring":            {Options{Redis: ring}, []string{"Ring", "Cluster or Sentinel"}},
 		"prefix":            {Options{Redis: rdb, KeyPrefix: "a{b}"}, []string{"KeyPrefix"}},
 		"negative permits":  {Options{Redis: rdb, Concurrency: -1}, []string{"Options.Concurrency is -1", "or 0 for"}},
 		"too many permits":  {Options{Redis: rdb, Concurrency: 2_000_000}, []string{"Options.Concurrency is 2000000", "start more workers"}},
@@ -76,8 +83,23 @@ func TestWrongOptionsAreNamed(t *testing.T) {
 	}
 }
 
+func TestRedisURLsOfSeveralServers(t *testing.T) {
+	s, err := Options{RedisURL: "redis://a:1?addr=b:2", Replicas: 1, Fsync: true}.settle()
+	require.NoError(t, err)
+	defer s.redis.Close()
+	require.IsType(t, &redis.ClusterClient{}, s.redis)
+	require.Equal(t, 1, s.queueOptions("n").Replicas)
+	require.True(t, s.queueOptions("n").Fsync)
+	s, err = Options{RedisURL: "redis://a:1?master_name=m", RedisCredentials: func(context.Context) (string, string, error) { return "u", "p", nil }}.settle()
+	require.NoError(t, err)
+	defer s.redis.Close()
+	require.NotNil(t, s.redis.(*redis.Client).Options().CredentialsProviderContext)
+	_, err = New(Options{RedisURL: "redis://a:1?addr=b:2&read_only=true"})
+	require.ErrorContains(t, err, "reads from replicas")
+}
+
 func TestErrorsDoNotQuoteThePassword(t *testing.T) {
-	for _, url := range []string{"redis://user:secret@host/notanumber", "http://user:secret@host", "redis://user:secret@host:port:port", "://user:secret@"} {
+	for _, url := range []string{"redis://user:secret@host/notanumber", "http://user:secret@host", "redis://user:secret@host:port:port", "://user:secret@", "redis://a?master_name=m&password=secret&x=1"} {
 		_, err := New(Options{RedisURL: url})
 		require.Error(t, err)
 		require.NotContains(t, err.Error(), "secret", url)

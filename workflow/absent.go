@@ -41,3 +41,5 @@ func (absent) Dispatch(ctx context.Context, wave *wire.Wave) ([]byte, error) {
 func (absent) Reconcile(context.Context, *wire.Ask) ([]byte, error) { return nil, errAbsent }
 
 func (absent) Cancel(context.Context, *wire.CancelRequest) error { return errAbsent }
+
+func (absent) Progress(calls []wire.OpenCall) []Progress { return make([]Progress, len(calls)) }

@@ -8,8 +8,9 @@ import (
 )
 
 // Options say how single calls of marked activities go, against what the marks say for all
-// of them. They are part of workflow code: to change them under running workflows is as
-// safe as to change activity options.
+// of them. They are part of workflow code. Pool may change under running workflows, as
+// activity options may; Plain decides what the run writes into its history, so there it
+// wants workflow.GetVersion, like any change of the calls that a workflow makes.
 type Options struct {
 	// Pool is the pool that the calls go to, one of those that the marks of the plugin
 	// name, instead of the one of their activity's mark. Where no worker serves such a pool

@@ -7,8 +7,8 @@ import (
 )
 
 // Dispatcher is the ordinary half as the router sees it: everything that does I/O
-// on behalf of a workflow. Its methods run inside local activities, so activity
-// information, logger and headers are available from ctx. All methods are safe for
+// on behalf of a workflow. Its methods run inside local activities, but for Progress, so
+// activity information, logger and headers are available from ctx. All methods are safe for
 // concurrent use. The byte slices are markers: they go to history as they are.
 type Dispatcher interface {
 	// Dispatch puts the wave's calls into the queue and returns an encoded
@@ -21,6 +21,19 @@ type Dispatcher interface {
 	// Cancel asks the queue to cancel calls. It is best effort: a call that ended
 	// meanwhile keeps its outcome.
 	Cancel(ctx context.Context, request *wire.CancelRequest) error
+	// Progress tells where calls stand in the queue, one answer per call, in order; zero
+	// for what cannot be told. A query asks, which is no part of the workflow: nothing of
+	// the answer is recorded or acted upon. It returns within half a second, if the
+	// client of Redis heeds contexts.
+	Progress(calls []wire.OpenCall) []Progress
+}
+
+// Progress is where a call's task stands in the queue.
+type Progress struct {
+	// Task is a batchqueue.TaskState, "" where it is not known.
+	Task string
+	// Attempt is the attempt that runs, waits or is delayed; 0 where that is not known.
+	Attempt int
 }
 
 // SlipstreamDispatch is the local activity that carries a wave. It is passed to the

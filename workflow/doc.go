@@ -38,8 +38,8 @@
 //
 // A routed run has these events of ours, all of them written by ordinary commands:
 //
-//   - a version marker ("slipstream") and a side effect with the route record, at the
-//     first activity call of any type;
+//   - the route record, a marker of the mutable side effect "slipstream", at the first
+//     activity call of any type;
 //   - one local activity marker per wave, per ask and per batch of cancel requests;
 //   - a timer while calls are open, and the signals that carry outcomes.
 //
@@ -64,7 +64,8 @@
 //
 // # What is deliberately not done
 //
-// No clock, no lock, no goroutine, no network: the SDK's dispatcher runs one coroutine at
+// No clock, no lock, no goroutine, no network, but for a query, which is not part of the
+// workflow and asks the ordinary half how far calls are: the SDK's dispatcher runs one coroutine at
 // a time, and everything here is rebuilt by replay. No timer is ever cancelled and no
 // call is polled for while its outcome may come by itself: both would cost events.
 package workflow

@@ -3,8 +3,6 @@ package workflow
 import (
 	"slices"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/slipstream-go/slipstream/internal/wire"
 )
 
@@ -83,10 +81,10 @@ func (e *early) identities(number uint64) []wire.Identity { return e.byNumber[nu
 func size(o *wire.Outcome) int {
 	n := len(o.RunID) + len(o.Worker)
 	for _, p := range o.Payloads {
-		n += proto.Size(p)
+		n += wire.PayloadSize(p)
 	}
 	for _, p := range o.Details {
-		n += proto.Size(p)
+		n += wire.PayloadSize(p)
 	}
 	return n
 }

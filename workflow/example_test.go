@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	sdkworkflow "go.temporal.io/sdk/workflow"
@@ -47,6 +48,25 @@ func (nopLogger) Debug(string, ...any) {}
 func (nopLogger) Info(string, ...any)  {}
 func (nopLogger) Warn(string, ...any)  {}
 func (nopLogger) Error(string, ...any) {}
+
+// Any client can ask a run what it waits for; the plugin is not needed for that.
+func ExampleOpenCall() {
+	_ = func(ctx context.Context, c client.Client, workflowID string) error {
+		answer, err := c.QueryWorkflow(ctx, workflowID, "", workflow.QueryOpenCalls)
+		if err != nil {
+			return err
+		}
+		var open []workflow.OpenCall
+		if err := answer.Get(&open); err != nil {
+			return err
+		}
+		for _, call := range open {
+			fmt.Println(call.Number, call.ActivityType, call.State, call.Pool)
+		}
+		return nil
+	}
+	// Output:
+}
 
 // Each step gets the result of the one before. A step may have options of its own.
 func ExampleChain() {

@@ -11,6 +11,7 @@ import (
 type inbound struct {
 	interceptor.WorkflowInboundInterceptorBase
 	router *router
+	warned bool // of signals that make no sense; there is no clock here that could space the lines
 }
 
 func (in *inbound) Init(outbound interceptor.WorkflowOutboundInterceptor) error {
@@ -19,7 +20,7 @@ func (in *inbound) Init(outbound interceptor.WorkflowOutboundInterceptor) error 
 }
 
 func (in *inbound) ExecuteWorkflow(ctx sdkworkflow.Context, input *interceptor.ExecuteWorkflowInput) (any, error) {
-	in.router.background(ctx)
+	in.router.answerOpenCalls(in.router.background(ctx))
 	return in.Next.ExecuteWorkflow(sdkworkflow.WithValue(ctx, routerKey{}, in.router), input)
 }
 
@@ -35,7 +36,10 @@ func (in *inbound) HandleSignal(ctx sdkworkflow.Context, input *interceptor.Hand
 	outcomes, err := wire.DecodeSignal(input.Arg)
 	if err != nil {
 		in.router.drop(ctx, droppedJunk)
-		sdkworkflow.GetLogger(ctx).Warn("[Slipstream] completion signal ignored", "Error", err)
+		if !in.warned {
+			in.warned = true
+			sdkworkflow.GetLogger(ctx).Warn("[Slipstream] completion signal ignored; more of them are counted only", "Error", err)
+		}
 		return nil
 	}
 	for i := range outcomes {

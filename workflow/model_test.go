@@ -430,6 +430,10 @@ func (q *chaos) signal(info sdkworkflow.Execution, o *wire.Outcome) {
 	})
 }
 
+func (*chaos) Progress(calls []wire.OpenCall) []workflow.Progress {
+	return make([]workflow.Progress, len(calls))
+}
+
 func (q *chaos) Reconcile(ctx context.Context, ask *wire.Ask) ([]byte, error) {
 	info := sdkactivity.GetInfo(ctx).WorkflowExecution
 	q.mu.Lock()

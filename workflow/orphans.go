@@ -2,7 +2,6 @@ package workflow
 
 import (
 	sdkworkflow "go.temporal.io/sdk/workflow"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/slipstream-go/slipstream/internal/wire"
 )
@@ -43,7 +42,7 @@ func weight(c *wire.OpenCall) int {
 	if c.Call == nil {
 		return 0
 	}
-	return proto.Size(c.Call.Input) + len(c.Call.Canonical)
+	return wire.PayloadsSize(c.Call.Input) + len(c.Call.Canonical)
 }
 
 // disown has the queue told that nobody waits for a call any more. Where a dispatch is

@@ -43,6 +43,7 @@ func TestRecord(t *testing.T) {
 		{name: "pipeline", workflow: "Pipeline", args: []any{"a"}, want: "a...", store: store{now: all}},
 		{name: "pipeline_signalled", workflow: "Pipeline", args: []any{"a"}, want: "a..."},
 		{name: "mixed", workflow: "Mixed", args: []any{"a"}, want: "plain:a,3,one,two,plain:three,local:four", store: store{now: numbers(1)}},
+		{name: "late", workflow: "Late", args: []any{"a"}, want: "3,local:a,plain:local:a,false"},
 		{name: "fan_out", workflow: "FanOut", args: []any{100}, want: 190, store: store{now: numbers(2, 3, 5, 7)}},
 		{name: "overlapping", workflow: "Overlapping", want: "slow", store: store{delay: func(n uint64) time.Duration {
 			return map[uint64]time.Duration{1: 400 * time.Millisecond}[n]
@@ -337,6 +338,10 @@ func (s *store) signal(info sdkworkflow.Execution, o *wire.Outcome) {
 		SignalName:        wire.SignalName,
 		Input:             wire.EncodeSignal([]wire.Outcome{*o}),
 	})
+}
+
+func (*store) Progress(calls []wire.OpenCall) []workflow.Progress {
+	return make([]workflow.Progress, len(calls))
 }
 
 func (s *store) Reconcile(ctx context.Context, ask *wire.Ask) ([]byte, error) {

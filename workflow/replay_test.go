@@ -56,7 +56,7 @@ func (r release) replayer(t testing.TB) worker.WorkflowReplayer {
 	return replayer
 }
 
-func history(t *testing.T, file string) *historypb.History {
+func history(t testing.TB, file string) *historypb.History {
 	t.Helper()
 	f, err := os.Open(file)
 	require.NoError(t, err)

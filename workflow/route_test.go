@@ -8,8 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
 	sdkactivity "go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/worker"
 	sdkworkflow "go.temporal.io/sdk/workflow"
 
 	"github.com/slipstream-go/slipstream/internal/wire"
@@ -60,14 +63,43 @@ func TestRunsWithoutRouteArePlainAndUntouched(t *testing.T) {
 	}
 }
 
-// The user's PreferredVersionProvider and tests that mock GetVersion may say "default".
-func TestDefaultVersionMeansPlain(t *testing.T) {
+// To ask for a record that is not there ends in a panic of the SDK, which is an answer. No
+// other panic is.
+func TestReplayHidesNoPanicOfAnInterceptor(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
-	b.OnGetVersion("slipstream", sdkworkflow.DefaultVersion, sdkworkflow.Version(1)).Return(sdkworkflow.DefaultVersion)
-	got, err := b.run(echoOnce)
+	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{
+		Interceptors: []interceptor.WorkerInterceptor{&panicky{}, releases["marks A"].interceptor()},
+	})
 	require.NoError(t, err)
-	require.Equal(t, "plain a", got)
+	replayer.RegisterWorkflowWithOptions(pipelineWorkflow, sdkworkflow.RegisterOptions{Name: "Pipeline"})
+	err = replayer.ReplayWorkflowHistory(log.NewStructuredLogger(discard()), history(t, histories+"/protocol-3/pipeline.json"))
+	require.ErrorContains(t, err, "no side effects today")
+}
+
+// panicky is an interceptor of a user's that fails over side effects.
+type panicky struct {
+	interceptor.WorkerInterceptorBase
+	interceptor.WorkflowOutboundInterceptorBase
+}
+
+func (p *panicky) InterceptWorkflow(_ sdkworkflow.Context, next interceptor.WorkflowInboundInterceptor) interceptor.WorkflowInboundInterceptor {
+	return &panickyInbound{WorkflowInboundInterceptorBase: interceptor.WorkflowInboundInterceptorBase{Next: next}, panicky: p}
+}
+
+type panickyInbound struct {
+	interceptor.WorkflowInboundInterceptorBase
+	panicky *panicky
+}
+
+func (in *panickyInbound) Init(outbound interceptor.WorkflowOutboundInterceptor) error {
+	in.panicky.WorkflowOutboundInterceptorBase.Next = outbound
+	return in.Next.Init(in.panicky)
+}
+
+func (p *panicky) MutableSideEffectWithOptions(sdkworkflow.Context, string, sdkworkflow.MutableSideEffectOptions,
+	func(sdkworkflow.Context) any, func(a, b any) bool,
+) converter.EncodedValue {
+	panic("no side effects today")
 }
 
 func TestRouteIsDecidedOnceAndForAll(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 var scenarios = map[string]any{
 	"Pipeline":    pipelineWorkflow,
 	"Mixed":       mixedWorkflow,
+	"Late":        lateWorkflow,
 	"FanOut":      fanOutWorkflow,
 	"SideEffect":  sideEffectWorkflow,
 	"CancelOne":   cancelOneWorkflow,
@@ -63,6 +64,30 @@ func mixedWorkflow(ctx sdkworkflow.Context, s string) (string, error) {
 		parts = append(parts, part)
 	}
 	return strings.Join(parts, ","), timer.Get(ctx, nil)
+}
+
+// lateWorkflow does all else before its first call, in the same workflow task: what stands in
+// history before the route record, and is numbered with it. The call of an unmarked type after
+// it tells by its ID whether a replay counts as the run itself did.
+func lateWorkflow(ctx sdkworkflow.Context, s string) (string, error) {
+	ctx = options(ctx)
+	timer := sdkworkflow.NewTimer(ctx, time.Hour)
+	lctx := sdkworkflow.WithLocalActivityOptions(ctx, sdkworkflow.LocalActivityOptions{StartToCloseTimeout: time.Second})
+	if err := sdkworkflow.ExecuteLocalActivity(lctx, "Local", s).Get(ctx, &s); err != nil {
+		return "", err
+	}
+	version := sdkworkflow.GetVersion(ctx, "user-change", sdkworkflow.DefaultVersion, 3)
+	var mutable int
+	changes := func(sdkworkflow.Context) any { return int(version) }
+	if err := sdkworkflow.MutableSideEffect(ctx, "mine", changes, func(a, b any) bool { return a == b }).Get(&mutable); err != nil {
+		return "", err
+	}
+	routed, plain := sdkworkflow.ExecuteActivity(ctx, "Echo", s), sdkworkflow.ExecuteActivity(ctx, "Unmarked", s)
+	var parts [2]string
+	if err := errors.Join(routed.Get(ctx, &parts[0]), plain.Get(ctx, &parts[1])); err != nil {
+		return "", err
+	}
+	return fmt.Sprint(mutable, ",", parts[0], ",", parts[1], ",", timer.IsReady()), nil
 }
 
 // fanOutWorkflow makes many calls and takes them in the order of their results.

@@ -104,6 +104,7 @@ func TestJunkSignalsHurtNobody(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "right,too", got)
 	require.Equal(t, map[string]int{"junk": 6}, b.raw.dropped)
+	require.Equal(t, 1, strings.Count(b.log.String(), "completion signal ignored"), "anybody may send them")
 }
 
 func TestOtherSignalsPass(t *testing.T) {

@@ -1,11 +1,13 @@
 package workflow_test
 
 import (
+	"cmp"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/sdk/converter"
@@ -73,6 +75,7 @@ func TestContinueAsNewIsSuggested(t *testing.T) {
 func TestReplaySuggestsContinueAsNewByTheRecord(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
+		folder   string
 		protocol uint64
 		signals  int
 		want     bool
@@ -80,10 +83,11 @@ func TestReplaySuggestsContinueAsNewByTheRecord(t *testing.T) {
 		"enough signals":                  {protocol: 2, signals: 7_997, want: true}, // the history has three
 		"too few signals":                 {protocol: 2, signals: 7_996},
 		"enough, but an older run's rule": {protocol: 1, signals: 7_997},
+		"enough signals, newer record":    {folder: "protocol-3", protocol: 3, signals: 7_997, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := history(t, histories+"/protocol-1/pipeline_signalled.json")
+			h := history(t, histories+"/"+cmp.Or(c.folder, "protocol-1")+"/pipeline_signalled.json")
 			setProtocol(t, h, c.protocol)
 			insertSignals(t, h, c.signals)
 			if c.want {
@@ -107,12 +111,14 @@ func TestReplaySuggestsContinueAsNewByTheRecord(t *testing.T) {
 // A worker that does not know a run's rules leaves the run to those that do.
 func TestRecordOfANewerProtocolFailsTheWorkflowTask(t *testing.T) {
 	t.Parallel()
-	h := history(t, histories+"/protocol-1/pipeline_signalled.json")
-	setProtocol(t, h, 1_000)
-	r := releases["marks A"].replayer(t)
-	r.RegisterWorkflowWithOptions(pipelineWorkflow, sdkworkflow.RegisterOptions{Name: "Pipeline"})
-	err := r.ReplayWorkflowHistory(log.NewStructuredLogger(discard()), h)
-	require.ErrorContains(t, err, "newer version of Slipstream (protocol 1000")
+	for _, folder := range []string{"protocol-1", "protocol-3"} { // a record of two markers, and of one
+		h := history(t, histories+"/"+folder+"/pipeline_signalled.json")
+		setProtocol(t, h, 1_000)
+		r := releases["marks A"].replayer(t)
+		r.RegisterWorkflowWithOptions(pipelineWorkflow, sdkworkflow.RegisterOptions{Name: "Pipeline"})
+		err := r.ReplayWorkflowHistory(log.NewStructuredLogger(discard()), h)
+		require.ErrorContains(t, err, "newer version of Slipstream (protocol 1000", folder)
+	}
 }
 
 // setProtocol changes the version in a history's route record.
@@ -120,20 +126,34 @@ func setProtocol(t *testing.T, h *historypb.History, protocol uint64) {
 	t.Helper()
 	for _, e := range h.GetEvents() {
 		marker := e.GetMarkerRecordedEventAttributes()
-		if marker.GetMarkerName() != "SideEffect" {
-			continue
+		data := marker.GetDetails()["data"]
+		switch marker.GetMarkerName() {
+		case "SideEffect":
+			marker.Details["data"] = withProtocol(t, data, protocol)
+			return
+		case "MutableSideEffect":
+			var id string
+			var value commonpb.Payloads
+			require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(data, &id, &value))
+			changed, err := converter.GetDefaultDataConverter().ToPayloads(id, withProtocol(t, &value, protocol))
+			require.NoError(t, err)
+			marker.Details["data"] = changed
+			return
 		}
-		var b []byte
-		require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(marker.GetDetails()["data"], &b))
-		route, err := wire.DecodeRoute(b)
-		require.NoError(t, err)
-		route.Protocol = protocol
-		data, err := converter.GetDefaultDataConverter().ToPayloads(wire.EncodeRoute(route))
-		require.NoError(t, err)
-		marker.Details["data"] = data
-		return
 	}
 	require.Fail(t, "the history has no route record")
+}
+
+func withProtocol(t *testing.T, record *commonpb.Payloads, protocol uint64) *commonpb.Payloads {
+	t.Helper()
+	var b []byte
+	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(record, &b))
+	route, err := wire.DecodeRoute(b)
+	require.NoError(t, err)
+	route.Protocol = protocol
+	changed, err := converter.GetDefaultDataConverter().ToPayloads(wire.EncodeRoute(route))
+	require.NoError(t, err)
+	return changed
 }
 
 // insertSignals puts n junk signals before the last signal of a history.

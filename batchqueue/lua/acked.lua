@@ -20,16 +20,17 @@ if verdict == 'n' then
   redis.call('ZREM', DELIVERABLE, run)
   return 1
 end
-local bytes = 0
+local bytes, open = 0, 0
 for _, e in ipairs(redis.call('LRANGE', box, 0, size - 1)) do
   bytes = bytes + #e
   local n, fingerprint = parse_outcome(e)
-  local state, known = record(run, n)
-  if state == 'f' and known == fingerprint then
+  local here = stored(run, n)
+  if here and sub(here, 1, 9) == 'f' .. fingerprint then
     set_state(run, n, 'a')
-    add_open(run, -1)
+    open = open - 1
   end
 end
+add_open(run, open)
 redis.call('LTRIM', box, size, -1)
 count('outbox', -size)
 count('outbox_bytes', -bytes)

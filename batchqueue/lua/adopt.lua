@@ -4,7 +4,8 @@
 -- always looked at.
 -- KEYS[1] slot prefix
 -- ARGV 1 executor  2 bytes  then lane, id, type per claim
--- Reply as claim.lua: { 0, commons, entries }
+-- Reply { 0, commons, entries }, commons as in claim.lua
+--   entries: { type, lane, id, fields, '', '', 0 }
 local entries, room = {}, tonumber(ARGV[2])
 for i = 3, #ARGV, 3 do
   if room <= 0 then break end
@@ -19,5 +20,5 @@ for i = 3, #ARGV, 3 do
     end
   end
 end
-local commons, out = entries_reply(entries)
+local out = entries_reply(entries)
 return { 0, commons, out }

@@ -33,6 +33,7 @@ for _, run in ipairs(redis.call('ZRANGEBYSCORE', DELIVERABLE, '-inf', now, 'LIMI
     if size == 0 and have < 1 then
       redis.call('ZADD', DELIVERABLE, now + math.ceil((1 - have) * 1000 / rate), run)
     else
+      local outcomes = size > 0 and redis.call('LRANGE', box, 0, size - 1) or {}
       if size == 0 then
         local bytes, overhead = 0, tonumber(r[8] or 0)
         while size < most do
@@ -44,13 +45,13 @@ for _, run in ipairs(redis.call('ZRANGEBYSCORE', DELIVERABLE, '-inf', now, 'LIMI
               break
             end
             size, bytes = size + 1, bytes + #e + overhead
+            outcomes[size] = e
           end
           if full then break end
         end
         redis.call('HINCRBY', key, 'B', 1)
         redis.call('HSET', key, 'b', size, 'g', string.format('%.6f|%.0f', have - 1, at))
       end
-      local outcomes = redis.call('LRANGE', box, 0, size - 1)
       local _, _, wave = parse_outcome(outcomes[1])
       redis.call('ZADD', DELIVERABLE, now + tonumber(ARGV[6]), run)
       -- A wave's own data may be trimmed already; any wave of the run says where it is.

@@ -8,14 +8,14 @@
 -- ARGV 1 executor  2 lease ms  3 count  4 bytes  5 outbox limit  6 the same in bytes, 0 none
 --      7 8 9 budgets for suspects of level 1, 2 and 3 (level 3 is claimed alone)
 --      then type names
--- Reply { flag, commons, entries }: flag 1 more may wait, 0 no, -1 blocked by the outbox
---   commons: run, digest, data, ...  entries: { type, lane, id, fields, '', '', 0 }
+-- Reply { flag, commons, parts }: flag 1 more may wait, 0 no, -1 blocked by the outbox
+--   commons: run, digest, data, ...  parts: { type, lane, { { id, fields }, ... } }
 local executor, lease, want, room = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local outbox, most = redis.call('HMGET', COUNTERS, 'outbox', 'outbox_bytes'), tonumber(ARGV[6])
 if tonumber(outbox[1] or 0) >= tonumber(ARGV[5]) or (most > 0 and tonumber(outbox[2] or 0) >= most) then
   return { -1, {}, {} }
 end
-local entries, bytes, more = {}, 0, false
+local parts, taken, bytes, more = {}, 0, 0, false
 
 -- A worker may have many types; what this slot never saw costs nothing.
 load_types()
@@ -35,8 +35,8 @@ local function read_group(lane, type, n)
   local stream = stream_key(lane, type)
   if not present[lane] or redis.call('EXISTS', stream) == 0 then return {} end
   local r = redis.pcall('XREADGROUP', 'GROUP', GROUP, executor, 'COUNT', n, 'STREAMS', stream, '>')
-  if r and r.err then
-    redis.call('XGROUP', 'CREATE', stream, GROUP, '0')
+  if r and r.err then -- no group; anything else is an error of the second call too
+    if string.find(r.err, 'NOGROUP', 1, true) then redis.call('XGROUP', 'CREATE', stream, GROUP, '0') end
     r = redis.call('XREADGROUP', 'GROUP', GROUP, executor, 'COUNT', n, 'STREAMS', stream, '>')
   end
   return r and r[1][2] or {}
@@ -44,14 +44,16 @@ end
 
 -- read takes up to n entries of a lane and says whether the lane was emptied
 local function read(lane, type, n)
-  while n > 0 and #entries < want and (bytes < room or #entries == 0) do
-    local guess = #entries > 0 and math.max(1, bytes / #entries) or math.max(1, room) -- one, to see
-    local ask = math.max(1, math.min(n, want - #entries, math.floor((room - bytes) / guess), 256))
+  while n > 0 and taken < want and (bytes < room or taken == 0) do
+    local guess = taken > 0 and math.max(1, bytes / taken) or math.max(1, room) -- one, to see
+    local ask = math.max(1, math.min(n, want - taken, math.floor((room - bytes) / guess), 256))
     local got = read_group(lane, type, ask)
     for _, e in ipairs(got) do
       bytes = bytes + entry_bytes(e[2])
-      entries[#entries + 1] = { type = type, lane = lane, id = e[1], flat = e[2] }
+      refer(e[2])
     end
+    if #got > 0 then parts[#parts + 1] = { type, lane, got } end
+    taken = taken + #got
     if #got < ask then return true end
     n = n - #got
   end
@@ -60,33 +62,32 @@ end
 
 local levels = { tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]) }
 for _, type in ipairs(types) do
-  if #entries == 0 then read('3', type, math.min(1, levels[3])) end
+  if taken == 0 then read('3', type, math.min(1, levels[3])) end
 end
-if #entries == 0 then
+if taken == 0 then
   for level = 1, 2 do
     for _, type in ipairs(types) do
-      local before = #entries
+      local before = taken
       read(tostring(level), type, levels[level])
-      levels[level] = levels[level] - (#entries - before)
+      levels[level] = levels[level] - (taken - before)
     end
   end
-  local empty, half = {}, math.ceil((want - #entries) / 2)
+  local empty, half = {}, math.ceil((want - taken) / 2)
   for _, type in ipairs(types) do
-    local before = #entries
+    local before = taken
     empty['f' .. type] = read('f', type, half)
-    half = half - (#entries - before)
+    half = half - (taken - before)
   end
   for i, type in ipairs(types) do
-    empty['r' .. type] = read('r', type, math.ceil((want - #entries) / (#types - i + 1)))
+    empty['r' .. type] = read('r', type, math.ceil((want - taken) / (#types - i + 1)))
   end
   for _, type in ipairs(types) do
     for _, lane in ipairs({ 'r', 'f' }) do
       local name = lane .. type
-      if not empty[name] then empty[name] = read(lane, type, want - #entries) end
+      if not empty[name] then empty[name] = read(lane, type, want - taken) end
       if not empty[name] then more = true end
     end
   end
 end
-if #entries > 0 then redis.call('ZADD', LEASES, now_ms() + lease, executor) end
-local commons, out = entries_reply(entries)
-return { more and 1 or 0, commons, out }
+if taken > 0 then extend_lease(executor, lease) end
+return { more and 1 or 0, commons, parts }

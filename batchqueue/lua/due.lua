@@ -50,9 +50,9 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0
   elseif what == 't' then
     local live = live_tokens(rest, now)
     local h = redis.call('HMGET', run_key(rest), 'h', 'H')
-    local waited = h[1] and now - tonumber(h[1]) >= tonumber(h[2] or 0)
-    if #live > 0 and not waited then
-      local first = live[1].expiry
+    local held = h[1] and tonumber(h[1]) + tonumber(h[2] or 0) -- until then
+    if #live > 0 and not (held and now >= held) then
+      local first = held or live[1].expiry
       for _, t in ipairs(live) do first = math.min(first, t.expiry) end
       redis.call('ZADD', DUE, first, member)
     else

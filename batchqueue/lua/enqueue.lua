@@ -9,11 +9,11 @@
 --      6 inbox  7 common digest (8 bytes)  8 common data  9 last number of the chunk
 --      10 pool bell channel  11 slot  12 executor bell prefix
 --      13 bytes that delivery adds to each outcome
---      14 T  then T type names
+--      14 r: the caller is sure that delivered outcomes of these numbers are lost
+--      15 T  then T type names
 --      D  then D times: ms that the tasks of the numbers from .. to may wait, from, to
---      then for each task: number, fingerprint(8) .. flag (e: caller holds the outcome,
---      r: caller is sure that a delivered outcome is lost), type (index into the T names),
---      entry
+--      then for each task: number, type (index into the T names; with e behind it the
+--      caller holds the outcome), entry, which begins with the fingerprint (8 bytes)
 -- Reply { codes, outcome... }: one code per task: q queued, d done (its outcome follows,
 -- in order), e early
 local run, held, retention = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -21,11 +21,13 @@ local wave, window, inbox = ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local common_id, common, last = ARGV[7], ARGV[8], tonumber(ARGV[9])
 local pool_bell, slot, executor_bell, overhead = ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 local key, now = run_key(run), now_ms()
+local EARLY = 101 -- "e"
 
-local at = 14
-local types = {}
+local sure_lost, at = ARGV[14] == 'r', 15
+local types, type_of = {}, {}
 for i = 1, tonumber(ARGV[at]) do
   types[i] = ARGV[at + i]
+  type_of[tostring(i)], type_of[i .. 'e'] = types[i], types[i]
   make_stream(stream_key('r', types[i]))
 end
 at = at + 1 + #types
@@ -71,14 +73,14 @@ local function say(field, value, before)
 end
 
 -- The run's first and only task, for which there is nothing to wait and nothing to trim.
-local alone = #ARGV - at == 3 and #deadlines == 0 and wave == '' and held <= 1 and can_fold(run)
+local alone = #ARGV - at == 2 and #deadlines == 0 and wave == '' and held <= 1 and can_fold(run)
 -- Names cost more than they save where few entries share them.
-local shared = #ARGV - at >= 15 and '@' .. common_id .. run
+local shared = #ARGV - at >= 11 and '@' .. common_id .. run
 
 local codes, reply, added = {}, { '' }, 0
-while at + 3 <= #ARGV do
-  local n, type = tonumber(ARGV[at]), types[tonumber(ARGV[at + 2])]
-  local fingerprint, flag = string.sub(ARGV[at + 1], 1, 8), string.sub(ARGV[at + 1], 9)
+for i = at, #ARGV, 3 do
+  local number, tag, entry = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local n, type, fingerprint = tonumber(number), type_of[tag], sub(entry, 1, 8)
   local state, old, lane, old_type, id = record(run, n)
   local code = 'q'
   if state and old ~= fingerprint then
@@ -86,9 +88,9 @@ while at + 3 <= #ARGV do
     write(run, n, 'a', fingerprint, 'r', type) -- nothing is expected under it yet
     state = nil
   end
-  if flag == 'e' then
+  if byte(tag, -1) == EARLY then
     code = 'e'
-  elseif state == 'q' or state == 'd' or state == 'x' or state == 'f' or (state == 'a' and flag ~= 'r') then
+  elseif state == 'q' or state == 'd' or state == 'x' or state == 'f' or (state == 'a' and not sure_lost) then
     -- a: Temporal has the signal, and may hold it back until this workflow task ends
     code = 'q'
   else
@@ -99,19 +101,18 @@ while at + 3 <= #ARGV do
     else
       if state == 'z' then drop_delayed(run, n) end
       if alone then
-        fold(run, type, ARGV[at], ARGV[at + 3], common, retention, overhead)
+        fold(run, type, number, entry, common, retention, overhead)
       else
         local stream = stream_key('r', type)
-        local entry = shared and redis.call('XADD', stream, '*', shared, ARGV[at], 'e', ARGV[at + 3])
-          or redis.call('XADD', stream, '*', 'r', run, 'w', common_id, 'n', ARGV[at], 'e', ARGV[at + 3])
-        write(run, n, 'q', fingerprint, 'r', type, entry)
+        local id = shared and redis.call('XADD', stream, '*', shared, number, 'e', entry)
+          or redis.call('XADD', stream, '*', 'r', run, 'w', common_id, 'n', number, 'e', entry)
+        write(run, n, 'q', fingerprint, 'r', type, id)
         add_open(run, 1)
       end
       added = added + 1
     end
   end
   codes[#codes + 1] = code
-  at = at + 4
 end
 reply[1] = table.concat(codes)
 

@@ -4,7 +4,7 @@
 -- ARGV 1 executor  2 lease ms  then claim, heartbeat details
 -- Reply: the executor's claims that are to stop
 local executor = ARGV[1]
-redis.call('ZADD', LEASES, now_ms() + tonumber(ARGV[2]), executor)
+extend_lease(executor, tonumber(ARGV[2]))
 for i = 3, #ARGV, 2 do
   -- A claim that was settled meanwhile must leave nothing behind.
   local id, type = string.match(ARGV[i], '^.([^/]*)/(.*)$')

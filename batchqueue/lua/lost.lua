@@ -4,10 +4,10 @@
 -- would be lost with it).
 -- KEYS[1] slot prefix
 -- ARGV 1 at most  2 bytes at most; one is always looked at
--- Reply as claim.lua, with executor, last heartbeat ('=' and the details that the executor
+-- Reply as adopt.lua, with executor, last heartbeat ('=' and the details that the executor
 --   told of, '' if it told of none) and ms since the claim in each entry;
---   flag 1 there are more
-local now, most, room, entries, more = now_ms(), tonumber(ARGV[1]), tonumber(ARGV[2]), {}, 0
+--   flag 1 there are more; then 1 if anything is claimed in the slot, by whomever
+local now, most, room, entries, more, held = now_ms(), tonumber(ARGV[1]), tonumber(ARGV[2]), {}, 0, 0
 for _, type in ipairs(redis.call('LRANGE', TYPES, 0, -1)) do
   for lane in pairs(LANES) do
     local stream = stream_key(lane, type)
@@ -15,6 +15,7 @@ for _, type in ipairs(redis.call('LRANGE', TYPES, 0, -1)) do
     if consumers and not consumers.err then
       for _, flat in ipairs(consumers) do
         local c = fields(flat)
+        if c.pending > 0 then held = 1 end
         if tonumber(redis.call('ZSCORE', LEASES, c.name) or 0) <= now then
           if c.pending == 0 then
             redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, c.name)
@@ -43,5 +44,5 @@ for _, type in ipairs(redis.call('LRANGE', TYPES, 0, -1)) do
   end
 end
 redis.call('ZREMRANGEBYSCORE', LEASES, '-inf', now - 600000)
-local commons, out = entries_reply(entries)
-return { more, commons, out }
+local out = entries_reply(entries)
+return { more, commons, out, held }

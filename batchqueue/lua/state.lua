@@ -41,16 +41,17 @@ local function now_ms()
   return moment
 end
 
--- Big-endian unsigned integers; the struct library is not everywhere.
-local floor, char = math.floor, string.char
+local floor = math.floor
+local sub, byte, char, find = string.sub, string.byte, string.char, string.find
 
-local function pack_place(index, ms, seq)
-  return char(floor(index / 256) % 256, index % 256,
-    floor(ms / 1099511627776) % 256, floor(ms / 4294967296) % 256, floor(ms / 16777216) % 256,
-    floor(ms / 65536) % 256, floor(ms / 256) % 256, ms % 256,
-    floor(seq / 16777216) % 256, floor(seq / 65536) % 256, floor(seq / 256) % 256, seq % 256)
+-- extend_lease gives an executor its lease on the slot. The set of leases goes with the last
+-- of them, should nobody be left to clear it.
+local function extend_lease(executor, lease)
+  redis.call('ZADD', LEASES, now_ms() + lease, executor)
+  if redis.call('PTTL', LEASES) < lease then redis.call('PEXPIRE', LEASES, lease) end
 end
 
+-- Big-endian unsigned integers; the struct library is not everywhere.
 local function unpack_place(r, from)
   local i1, i2, a, b, c, d, e, f, g, h, i, j = string.byte(r, from, from + 11)
   return i1 * 256 + i2,
@@ -80,6 +81,29 @@ end
 local function type_name(index)
   load_types()
   return type_list[index]
+end
+
+-- place_at is the place of an entry in a record. The entries of one script seldom have more
+-- than a few times, and packing is most of the work.
+local packed_types, packed_times = {}, {}
+local function place_at(type, id)
+  local index = packed_types[type]
+  if not index then
+    local i = type_index(type)
+    index = char(floor(i / 256) % 256, i % 256)
+    packed_types[type] = index
+  end
+  local dash = find(id, '-', 1, true)
+  local text, seq = sub(id, 1, dash - 1), tonumber(sub(id, dash + 1))
+  local time = packed_times[text]
+  if not time then
+    local ms = tonumber(text)
+    time = char(floor(ms / 1099511627776) % 256, floor(ms / 4294967296) % 256, floor(ms / 16777216) % 256,
+      floor(ms / 65536) % 256, floor(ms / 256) % 256, ms % 256)
+    packed_times[text] = time
+  end
+  if seq < 65536 then return index .. time .. char(0, 0, floor(seq / 256), seq % 256) end
+  return index .. time .. char(floor(seq / 16777216) % 256, floor(seq / 65536) % 256, floor(seq / 256) % 256, seq % 256)
 end
 
 -- fields turns a flat list into a table. A stream entry holds
@@ -122,9 +146,8 @@ local function fold(run, type, n, e, common, ttl, overhead)
   if ttl ~= RETENTION then entry[9], entry[10] = 'k', ttl end
   if overhead ~= '0' then entry[#entry + 1], entry[#entry + 2] = 'v', overhead end
   local id = redis.call('XADD', stream_key('r', type), '*', unpack(entry))
-  local ms, seq = string.match(id, '(%d+)-(%d+)')
   local key, field = fold_of(run)
-  redis.call('HSET', key, field, pack_place(type_index(type), tonumber(ms), tonumber(seq)))
+  redis.call('HSET', key, field, place_at(type, id))
 end
 
 -- unfold makes the record of a run that is folded.
@@ -156,44 +179,71 @@ local function run_key(run)
   return record_key(run)
 end
 
--- Chunks are read once and written once per script: neighbours share them.
-local chunks = {}
+-- Chunks are read once and written once per script; what changes is kept by record, because
+-- a new chunk for each of them would copy it as often. Neighbours share a chunk: near is the
+-- one that was met last.
+local chunks, near = {}, nil
 
 local function chunk_of(run, n)
-  local field = 't' .. floor((n - 1) / PER)
-  local id = run .. '\0' .. field
-  local c = chunks[id]
-  if not c then
-    c = { run = run, field = field, raw = redis.call('HGET', run_key(run), field) or '', dirty = false }
-    chunks[id] = c
+  local index = floor((n - 1) / PER)
+  if not near or near.index ~= index or near.run ~= run then
+    local field = 't' .. index
+    local id = run .. '\0' .. field
+    near = chunks[id]
+    if not near then
+      near = { run = run, index = index, field = field, raw = redis.call('HGET', run_key(run), field) or '', changed = {}, top = 0 }
+      chunks[id] = near
+    end
   end
-  return c, (n - 1) % PER * WIDTH
+  return near, n - 1 - index * PER
+end
+
+-- stored gives what stands of a number, nil if it is unknown
+local function stored(run, n)
+  local c, i = chunk_of(run, n)
+  local r = c.changed[i] or sub(c.raw, i * WIDTH + 1, (i + 1) * WIDTH)
+  if r == '' or r == BLANK then return nil end
+  return r
 end
 
 -- record returns state, fingerprint, lane, type, entry id; nil if the number is unknown
 local function record(run, n)
-  local c, at = chunk_of(run, n)
-  local r = string.sub(c.raw, at + 1, at + WIDTH)
-  if r == '' or r == BLANK then return nil end
+  local r = stored(run, n)
+  if not r then return nil end
   local index, ms, seq = unpack_place(r, 11)
-  return string.sub(r, 1, 1), string.sub(r, 2, 9), string.sub(r, 10, 10), type_name(index),
-    string.format('%.0f-%.0f', ms, seq)
+  return sub(r, 1, 1), sub(r, 2, 9), sub(r, 10, 10), type_name(index), string.format('%.0f-%.0f', ms, seq)
 end
 
+-- splice changes the first bytes of a record
 local function splice(run, n, bytes)
-  local c, at = chunk_of(run, n)
-  if #c.raw < at then c.raw = c.raw .. string.rep('\0', at - #c.raw) end
-  c.raw = string.sub(c.raw, 1, at) .. bytes .. string.sub(c.raw, at + #bytes + 1)
-  c.dirty = true
+  local c, i = chunk_of(run, n)
+  local rest = c.changed[i] or sub(c.raw, i * WIDTH + 1, (i + 1) * WIDTH)
+  if rest == '' then rest = BLANK end
+  c.changed[i] = bytes .. sub(rest, #bytes + 1)
+  if i >= c.top then c.top = i + 1 end
 end
 
 local function write(run, n, state, fingerprint, lane, type, id)
-  local ms, seq = string.match(id or '0-0', '(%d+)-(%d+)')
-  splice(run, n, state .. fingerprint .. lane .. pack_place(type_index(type), tonumber(ms), tonumber(seq)))
+  splice(run, n, state .. fingerprint .. lane .. place_at(type, id or '0-0'))
+end
+
+-- chunk_bytes is a chunk with its changes
+local function chunk_bytes(c)
+  local raw, out, from = c.raw, {}, 0
+  if #raw < c.top * WIDTH then raw = raw .. string.rep('\0', c.top * WIDTH - #raw) end
+  for i = 0, c.top - 1 do
+    local r = c.changed[i]
+    if r then
+      if from < i then out[#out + 1] = sub(raw, from * WIDTH + 1, i * WIDTH) end
+      out[#out + 1], from = r, i + 1
+    end
+  end
+  out[#out + 1] = sub(raw, from * WIDTH + 1)
+  return table.concat(out)
 end
 
 -- drop_chunk forgets what was read of a chunk that is being deleted
-local function drop_chunk(run, c) chunks[run .. '\0t' .. c] = nil end
+local function drop_chunk(run, c) chunks[run .. '\0t' .. c], near = nil, nil end
 
 -- last_chunk is the highest chunk of a run's table, -1 if it has none
 local function last_chunk(run)
@@ -292,8 +342,8 @@ end
 
 -- An outcome in a box is "<number>:" fingerprint(8) wave(8) body.
 local function parse_outcome(e)
-  local colon = string.find(e, ':', 1, true)
-  return tonumber(string.sub(e, 1, colon - 1)), string.sub(e, colon + 1, colon + 8), string.sub(e, colon + 9, colon + 16)
+  local colon = find(e, ':', 1, true)
+  return tonumber(sub(e, 1, colon - 1)), sub(e, colon + 1, colon + 8), sub(e, colon + 9, colon + 16)
 end
 
 -- finish records an outcome: the transition to f. The caller has checked the record.
@@ -304,20 +354,21 @@ local IN_STEP = 16 -- added to a kind where the number of a step follows it
 
 -- kind_of gives the kind of an outcome, as it stands in records
 local function kind_of(body)
-  local kind = string.sub(body, 1, 1)
-  local byte = string.byte(kind)
-  if byte > IN_STEP and byte < 2 * IN_STEP then return char(byte - IN_STEP) end
+  local code = byte(body, 1, 1)
+  if code and code > IN_STEP and code < 2 * IN_STEP then return char(code - IN_STEP) end
+  local kind = sub(body, 1, 1)
   return EXPIRED[kind] or kind
 end
 
-local function finish(run, n, fingerprint, wave, body)
+-- number is n as text, for who has it at hand
+local function finish(run, n, fingerprint, wave, body, number)
   splice(run, n, 'f' .. fingerprint .. kind_of(body))
   local b = boxes[run]
   if not b then
     b = { outcomes = {}, numbers = {}, bytes = 0 }
     boxes[run] = b
   end
-  local number = string.format('%.0f', n)
+  number = number or string.format('%.0f', n)
   local e = number .. ':' .. fingerprint .. wave .. body
   b.outcomes[#b.outcomes + 1], b.numbers[#b.numbers + 1], b.bytes = e, number, b.bytes + #e
 end
@@ -368,7 +419,7 @@ local function flush()
   fill_boxes()
   fill_due()
   for _, c in pairs(chunks) do
-    if c.dirty then redis.call('HSET', run_key(c.run), c.field, c.raw) end
+    if c.top > 0 then redis.call('HSET', run_key(c.run), c.field, chunk_bytes(c)) end
   end
   for run, delta in pairs(opened) do
     local key = run_key(run)
@@ -384,7 +435,7 @@ local function flush()
   for name, delta in pairs(counts) do
     if delta ~= 0 then redis.call('HINCRBY', COUNTERS, name, delta) end
   end
-  chunks, opened, counts = {}, {}, {}
+  chunks, near, opened, counts = {}, nil, {}, {}
 end
 
 -- tell wakes the processes that wait in a window, once per run
@@ -567,20 +618,29 @@ local function entry_bytes(flat)
   return bytes
 end
 
--- entries_reply gives claimed entries with the common data they refer to. It does not
--- unfold: the entry of a folded run refers to nothing.
+-- refer gathers the common data that an entry refers to, once for all that do: run, digest
+-- and data, one after the other. It does not unfold: the entry of a folded run refers to
+-- nothing.
+local commons, referred = {}, {}
+local function refer(flat)
+  local name = flat[1]
+  if referred[name] then return end -- the rule, where a wave is wide
+  local f = fields(flat)
+  if not f.r or not f.w or f.c then return end
+  local key = '@' .. f.w .. f.r
+  if referred[key] then return end
+  referred[key] = true
+  commons[#commons + 1] = f.r
+  commons[#commons + 1] = f.w
+  commons[#commons + 1] = redis.call('HGET', record_key(f.r), 'w' .. f.w) or ''
+end
+
+-- entries_reply gives claimed entries, and what is known of who has them
 local function entries_reply(entries)
-  local seen, commons, out = {}, {}, {}
-  for _, e in ipairs(entries) do
-    local f = fields(e.flat)
-    local key = (f.r or '') .. '\0' .. (f.w or '')
-    if f.r and f.w and not f.c and not seen[key] then
-      seen[key] = true
-      commons[#commons + 1] = f.r
-      commons[#commons + 1] = f.w
-      commons[#commons + 1] = redis.call('HGET', record_key(f.r), 'w' .. f.w) or ''
-    end
-    out[#out + 1] = { e.type, e.lane, e.id, e.flat, e.executor or '', e.heartbeat or '', e.held or 0 }
+  local out = {}
+  for i, e in ipairs(entries) do
+    refer(e.flat)
+    out[i] = { e.type, e.lane, e.id, e.flat, e.executor or '', e.heartbeat or '', e.held or 0 }
   end
-  return commons, out
+  return out
 end

@@ -1,5 +1,6 @@
 // Package redistest starts Redis servers for tests: real ones where redis-server is
-// installed, miniredis where a test says that it will do.
+// installed, alone or as replicas, under Sentinels, as a cluster or behind TLS; and miniredis
+// where a test says that it will do.
 package redistest
 
 import (
@@ -22,10 +23,9 @@ import (
 type Server struct {
 	Addr string
 
-	t    testing.TB
-	port int
-	dir  string
-	args []string
+	t       testing.TB
+	port    int
+	command []string
 
 	mu  sync.Mutex // protects cmd
 	cmd *exec.Cmd
@@ -37,14 +37,21 @@ type Server struct {
 // added to the command line.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
+	port := freePort(t)
+	own := []string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--maxmemory-policy", "noeviction"}
+	return start(t, port, append(own, args...))
+}
+
+// start starts a redis-server that listens on port.
+func start(t testing.TB, port int, command []string) *Server {
+	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatal("redis-server is not installed: run `make setup` (Debian: apt-get install redis-server)")
 		}
 		t.Skip("redis-server is not installed: run `make setup`")
 	}
-	s := &Server{t: t, port: freePort(t), dir: t.TempDir(), args: args}
-	s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))
+	s := &Server{t: t, port: port, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), command: command}
 	s.Restart()
 	t.Cleanup(s.Kill)
 	return s
@@ -66,8 +73,7 @@ func (s *Server) Restart() {
 	s.t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	args := append([]string{"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--maxmemory-policy", "noeviction"}, s.args...)
-	s.cmd = exec.Command("redis-server", args...)
+	s.cmd = exec.Command("redis-server", s.command...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatalf("start redis-server: %v", err)
@@ -75,7 +81,8 @@ func (s *Server) Restart() {
 	c := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1})
 	defer func() { _ = c.Close() }()
 	Eventually(s.t, 10*time.Second, "redis-server answers", func() bool {
-		return c.Ping(context.Background()).Err() == nil
+		err := c.Ping(context.Background()).Err()
+		return err == nil || redis.HasErrorPrefix(err, "NOAUTH")
 	})
 }
 

@@ -6,9 +6,7 @@ import (
 	"iter"
 	"slices"
 
-	commonpb "go.temporal.io/api/common/v1"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 )
 
 // ErrVersion is wrapped by the decoders when the data was written by a newer
@@ -149,18 +147,6 @@ func (f field) fixed64s(into *[]uint64) error {
 	return nil
 }
 
-func (f field) payload(into *[]*commonpb.Payload) error {
-	if err := f.is(protowire.BytesType); err != nil {
-		return err
-	}
-	p := &commonpb.Payload{}
-	if err := proto.Unmarshal(f.Bytes, p); err != nil {
-		return fmt.Errorf("field %d: %w", f.Number, err)
-	}
-	*into = append(*into, p)
-	return nil
-}
-
 func appendUint(b []byte, number protowire.Number, v uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(b, number, protowire.VarintType), v)
 }
@@ -171,17 +157,6 @@ func appendText(b []byte, number protowire.Number, s string) []byte {
 
 func appendMessage(b []byte, number protowire.Number, message []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, number, protowire.BytesType), message)
-}
-
-// appendPayload writes p in a deterministic form, so that equal data has equal bytes.
-// A payload that protobuf cannot write (invalid UTF-8 in a metadata key) is written
-// empty: there is nobody to give the error to, and its reader gets a decoding error.
-func appendPayload(b []byte, number protowire.Number, p *commonpb.Payload) []byte {
-	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
-	if err != nil {
-		encoded = nil
-	}
-	return appendMessage(b, number, encoded)
 }
 
 // column is a packed column that is left out when it holds nothing but its usual value.

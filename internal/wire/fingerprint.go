@@ -3,10 +3,7 @@ package wire
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"hash"
-	"maps"
 	"math"
-	"slices"
 	"time"
 )
 
@@ -17,65 +14,63 @@ import (
 // It is computed once, at dispatch, and then stored (protocol I1). It is never zero: zero
 // means not known.
 func Fingerprint(runID string, c *Call) uint64 {
-	h := fingerprint{sha256.New()}
-	h.text(runID)
-	h.text(c.Type)
-	h.text(c.TaskQueue)
-	h.text(c.Pool)
-	h.text(c.ActivityID)
-	h.options(&c.Options)
+	h := make(fingerprint, 0, 1<<10) // on the stack: most calls fit
+	h = h.text(runID)
+	h = h.text(c.Type)
+	h = h.text(c.TaskQueue)
+	h = h.text(c.Pool)
+	h = h.text(c.ActivityID)
+	h = h.options(&c.Options)
 	// What follows came with chains; a call that is none has the sum it always had.
 	if len(c.Then) > 0 {
-		h.number(uint64(len(c.Then)))
+		h = h.number(uint64(len(c.Then)))
 	}
 	for i := range c.Then {
 		s := &c.Then[i]
-		h.text(s.Type)
-		h.text(s.ActivityID)
-		h.options(&s.Options)
+		h = h.text(s.Type)
+		h = h.text(s.ActivityID)
+		h = h.options(&s.Options)
 	}
 	if c.Results {
-		h.text("results")
+		h = h.text("results")
 	}
 	if c.Canonical != nil {
-		h.text(string(c.Canonical))
+		h = h.bytes(c.Canonical)
 	} else {
 		for _, p := range c.Input.GetPayloads() {
-			for _, key := range slices.Sorted(maps.Keys(p.GetMetadata())) {
-				h.text(key)
-				h.text(string(p.GetMetadata()[key]))
+			for key, value := range sortedMetadata(p) {
+				h = h.text(key)
+				h = h.bytes(value)
 			}
-			h.text(string(p.GetData()))
+			h = h.bytes(p.GetData())
 		}
 	}
-	return max(1, binary.BigEndian.Uint64(h.Sum(nil)))
+	sum := sha256.Sum256(h)
+	return max(1, binary.BigEndian.Uint64(sum[:]))
 }
 
-func (h fingerprint) options(o *CallOptions) {
+func (h fingerprint) options(o *CallOptions) fingerprint {
 	for _, d := range []time.Duration{o.ScheduleToClose, o.ScheduleToStart, o.StartToClose, o.Heartbeat} {
-		h.number(uint64(d))
+		h = h.number(uint64(d))
 	}
-	h.number(uint64(o.Retry.GetInitialInterval().AsDuration()))
-	h.number(uint64(o.Retry.GetMaximumInterval().AsDuration()))
-	h.number(math.Float64bits(o.Retry.GetBackoffCoefficient()))
-	h.number(uint64(o.Retry.GetMaximumAttempts()))
-	h.number(uint64(len(o.Retry.GetNonRetryableErrorTypes())))
+	h = h.number(uint64(o.Retry.GetInitialInterval().AsDuration()))
+	h = h.number(uint64(o.Retry.GetMaximumInterval().AsDuration()))
+	h = h.number(math.Float64bits(o.Retry.GetBackoffCoefficient()))
+	h = h.number(uint64(o.Retry.GetMaximumAttempts()))
+	h = h.number(uint64(len(o.Retry.GetNonRetryableErrorTypes())))
 	for _, name := range o.Retry.GetNonRetryableErrorTypes() {
-		h.text(name)
+		h = h.text(name)
 	}
+	return h
 }
 
-// fingerprint hashes fields with their lengths, so that moving a byte from one field to
-// the next changes the sum.
-type fingerprint struct{ hash.Hash }
+// fingerprint is what is hashed: fields with their lengths, so that moving a byte from one
+// field to the next changes the sum. It is gathered first, because a hash that is written
+// to field by field allocates for each of them.
+type fingerprint []byte
 
-func (h fingerprint) number(v uint64) {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], v)
-	h.Write(b[:])
-}
+func (h fingerprint) number(v uint64) fingerprint { return binary.BigEndian.AppendUint64(h, v) }
 
-func (h fingerprint) text(s string) {
-	h.number(uint64(len(s)))
-	h.Write([]byte(s))
-}
+func (h fingerprint) text(s string) fingerprint { return append(h.number(uint64(len(s))), s...) }
+
+func (h fingerprint) bytes(b []byte) fingerprint { return append(h.number(uint64(len(b))), b...) }

@@ -23,6 +23,19 @@ func Greet(ctx sdkworkflow.Context, word string) (string, error) {
 	return word, err
 }
 
+// New is a plugin for one test: nothing of it is left when the test ends.
+func ExampleNew() {
+	_ = func(t *testing.T) {
+		slip := plugintest.New(t, plugin.Options{Marks: []plugin.Mark{{Activity: Translate}}})
+		c, err := client.Dial(client.Options{Plugins: []client.Plugin{slip}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+	}
+	// Output:
+}
+
 // A test against a Temporal server, with the queue in the test's own process.
 func ExampleRequireRouted() {
 	_ = func(t *testing.T) {
@@ -62,6 +75,18 @@ func ExampleRequireReplays() {
 		plugintest.RequireReplays(t, saved, worker.WorkflowReplayerOptions{}, func(r worker.WorkflowReplayer) {
 			r.RegisterWorkflow(Greet)
 		}, plugin.Mark{Activity: Translate})
+	}
+	// Output:
+}
+
+// What a run called, and how.
+func ExampleReadRoutes() {
+	_ = func(t *testing.T, h *historypb.History) {
+		routes, err := plugintest.ReadRoutes(h, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(routes.Routed["Translate"], "through the queue,", routes.Plain["Translate"], "as ordinary activities")
 	}
 	// Output:
 }

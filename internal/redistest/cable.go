@@ -1,17 +1,18 @@
-package batchqueue
+package redistest
 
 import (
+	"context"
 	"io"
 	"net"
 	"sync"
 	"testing"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 )
 
-// cable is a TCP connection to a Redis that can be cut.
-type cable struct {
+// Cable carries TCP connections to a server, Redis or another, until it is cut and again when it is mended. It
+// is safe for concurrent use.
+type Cable struct {
 	to       string
 	listener net.Listener
 	wg       sync.WaitGroup
@@ -21,34 +22,32 @@ type cable struct {
 	conns map[net.Conn]struct{} // protected by mu
 }
 
-func newCable(t *testing.T, to string) *cable {
+// NewCable lays a cable to an address (host:port). The test closes it.
+func NewCable(t testing.TB, to string) *Cable {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	c := &cable{to: to, listener: l, conns: make(map[net.Conn]struct{})}
-	c.wg.Go(c.accept)
+	c := &Cable{to: to, listener: l, conns: make(map[net.Conn]struct{})}
+	ctx := t.Context() // ends when the test does, before what it has to clean up
+	c.wg.Go(func() { c.accept(ctx) })
 	t.Cleanup(func() {
 		_ = l.Close()
-		c.cut()
+		c.Cut()
 		c.wg.Wait()
 	})
 	return c
 }
 
-func (c *cable) client(t *testing.T) *redis.Client {
-	t.Helper()
-	rdb := redis.NewClient(&redis.Options{Addr: c.listener.Addr().String(), MaxRetries: 1, DialerRetries: 1})
-	t.Cleanup(func() { _ = rdb.Close() })
-	return rdb
-}
+// Address is where a client connects to.
+func (c *Cable) Address() string { return c.listener.Addr().String() }
 
-func (c *cable) accept() {
+func (c *Cable) accept(ctx context.Context) {
 	for {
 		in, err := c.listener.Accept()
 		if err != nil {
 			return
 		}
-		out, err := net.Dial("tcp", c.to)
+		out, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.to)
 		if err != nil || !c.join(in, out) {
 			_ = in.Close()
 			if err == nil {
@@ -66,7 +65,7 @@ func (c *cable) accept() {
 	}
 }
 
-func (c *cable) join(conns ...net.Conn) bool {
+func (c *Cable) join(conns ...net.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.isCut {
@@ -78,7 +77,8 @@ func (c *cable) join(conns ...net.Conn) bool {
 	return true
 }
 
-func (c *cable) cut() {
+// Cut breaks all connections, and new ones as soon as they are made.
+func (c *Cable) Cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.isCut = true
@@ -88,7 +88,8 @@ func (c *cable) cut() {
 	clear(c.conns)
 }
 
-func (c *cable) mend() {
+// Mend lets connections pass again.
+func (c *Cable) Mend() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.isCut = false
