@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
@@ -52,9 +55,9 @@ func TestCancelling(t *testing.T) {
 	d.fails(exitNotFound, "knows no task 9", "tasks", "cancel", "orders", "order-1", "9", "--yes")
 	d.ok("tasks", "cancel", "orders", "order-1", "--all", "--yes")
 	redistest.Eventually(t, 10*time.Second, "nothing is left", func() bool {
-		var tasks []taskJSON
-		d.json(&tasks, "tasks", "list", "orders")
-		return len(tasks) == 0
+		var list taskList
+		d.json(&list, "tasks", "list", "orders")
+		return len(list.Tasks) == 0
 	})
 	d.fails(exitNotFound, "has no open tasks", "tasks", "cancel", "orders", "order-1", "--all", "--yes")
 }
@@ -69,6 +72,46 @@ func TestDroppingDeadLetters(t *testing.T) {
 	d.fails(exitNotFound, "has no dead letter "+id, "dead", "drop", "orders", id, "--yes")
 	require.Contains(t, d.ok("dead", "drop", "orders", "--all", "--yes"), "Dropped 1 dead letter")
 	require.Contains(t, d.ok("dead", "list"), "There are no dead letters.")
+}
+
+// Somebody who reads the exit code alone does not know which letters are gone: the report is printed first.
+func TestActsThatFailHalfWayTellWhatTheyDid(t *testing.T) {
+	d := scene(t)
+	rdb, ctx := d.redis.Client(), t.Context()
+	for _, c := range []struct {
+		name string
+		args []string
+		says string
+	}{
+		{"drop", []string{"dead", "drop"}, "Dropped 1 dead letter of pool orders.\n"},
+		{"redrive", []string{"dead", "redrive"}, ": its task waits again.\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := &desk{t, d.redis, d.namespace, d.temporal}
+			first := d.bury(3)
+			slot, entry, err := parseLetterID(first)
+			require.NoError(t, err)
+			key := func(slot int) string { return fmt.Sprintf("slipstream:{shop/orders/%d}:dead", slot) }
+			letter, err := rdb.XRange(ctx, key(slot), entry, entry).Result()
+			require.NoError(t, err)
+			other, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: key(1 - slot), Values: letter[0].Values}).Result()
+			require.NoError(t, err)
+			second := fmt.Sprintf("%d/%s", 1-slot, other)
+			// Somebody whom the other slot is closed to, but for looking.
+			require.NoError(t, rdb.Do(ctx, "ACL", "SETUSER", "half", "reset", "on", ">pw", "+@all", "%R~*", "&*",
+				fmt.Sprintf("~slipstream:{shop/orders/%d}:*", slot), "~slipstream:{shop/orders}:*").Err())
+			half := "redis://half:pw@" + d.redis.Addr
+
+			args := append(slices.Clone(c.args), "orders", first, second, "--yes", "--redis", half)
+			code, stdout, stderr := d.run(args...)
+			require.Equal(t, exitUnreachable, code, stderr)
+			require.Contains(t, stderr, fmt.Sprintf("of pool \"orders\" slot %d", 1-slot))
+			require.Contains(t, stdout, c.says)
+			require.NotContains(t, stdout, second)
+			d.fails(exitNotFound, "has no dead letter "+first, "dead", "show", "orders", first)
+			d.ok("dead", "drop", "orders", second, "--yes")
+		})
+	}
 }
 
 // What was not enqueued by the plugin is queued again without questions about workflows.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-go/slipstream/internal/redistest"
 )
 
 func TestBadInput(t *testing.T) {
@@ -32,8 +34,13 @@ func TestBadInput(t *testing.T) {
 		{exitUsage, "either numbers of tasks or --all", []string{"tasks", "cancel", "orders", "order-1", "1", "--all"}},
 		{exitUsage, "is no dead letter's ID", []string{"dead", "show", "orders", "1-2"}},
 		{exitUsage, "either IDs of dead letters or --all", []string{"dead", "drop", "orders"}},
-		{exitUsage, "give it as redis://HOST:PORT", []string{"pools", "--redis", "localhost"}},
-		{exitUsage, "does not read KEY=VALUE", []string{"pools", "--grpc-meta", "x"}},
+		{exitUsage, "write it as redis://[user:password@]host:port", []string{"pools", "--redis", "localhost"}},
+		{exitUsage, "CA certificate of Redis", []string{"pools", "--redis-tls-ca-path", "/nowhere", "--redis", "rediss://x"}},
+		{exitUsage, "give both", []string{"pools", "--redis-tls-key-path", "/nowhere"}},
+		{exitUnreachable, "password=xxxxx", []string{"pools", "--redis", "redis://127.0.0.1:1?master_name=m&password=secret"}},
+		{exitUsage, "--grpc-meta \"x\" does not read KEY=VALUE", []string{"pools", "--grpc-meta", "x"}},
+		{exitUsage, "--codec-header \"x\" does not read KEY=VALUE", []string{"pools", "--codec-header", "x"}},
+		{exitUsage, "cannot have client key/cert path with data", []string{"describe", "w", "--tls-cert-data", "x", "--tls-cert-path", "x", "--tls-key-data", "x"}},
 		{exitUsage, "braces", []string{"pools", "--key-prefix", "{x}"}},
 		{exitUsage, "--interval is 1ms", []string{"top", "--interval", "1ms"}},
 		{exitUsage, "invalid TLS config", []string{"describe", "w", "--tls-cert-data", "x", "--tls-key-path", "/nowhere"}},
@@ -49,6 +56,17 @@ func TestBadInput(t *testing.T) {
 			(&desk{t, d.redis, d.namespace, d.temporal}).fails(c.code, c.says, c.args...)
 		})
 	}
+}
+
+func TestRedisWithCertificates(t *testing.T) {
+	d := newDesk(t)
+	_, server := redistest.StartTLS(t)
+	d.ok("pools", "--redis", server.URL(), "--redis-tls-ca-path", server.CA, "--redis-tls-cert-path", server.Cert, "--redis-tls-key-path", server.Key)
+	d.fails(exitUnreachable, "certificate required", "pools", "--redis", server.URL(), "--redis-tls-ca-path", server.CA)
+	t.Setenv("SLIPSTREAM_REDIS_TLS_CA_PATH", server.CA)
+	t.Setenv("SLIPSTREAM_REDIS_TLS_CERT_PATH", server.Cert)
+	t.Setenv("SLIPSTREAM_REDIS_TLS_KEY_PATH", server.Key)
+	d.ok("pools", "--redis", server.URL())
 }
 
 // A server that takes connections and says nothing.

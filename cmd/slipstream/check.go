@@ -29,8 +29,9 @@ func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Check the settings of Redis, of Temporal and of the pools",
-		Long: `Checks whether Redis can carry the queue, whether Temporal has what Slipstream needs, and whether the pools are
-served. Each finding has a verdict: ok; warning: it works, but; error: it cannot work, or does not at present.
+		Long: `Checks whether Redis can carry the queue and has memory left, whether Temporal has what Slipstream needs, and whether
+the pools are served, their tasks do not wait for long, their outcomes leave, and there are no dead letters. Each
+finding has a verdict: ok; warning: it works, but; error: it cannot work, or does not for long.
 
 The exit code is 1 if a verdict is error.`,
 		Args: takes(0, 0, "no arguments"),
@@ -84,7 +85,10 @@ func (a *app) check(ctx context.Context) ([]finding, error) {
 		return all, nil
 	}
 	pools, err := a.checkPools(ctx)
-	return append(all, pools...), err
+	if err != nil { // what was found before must not be lost
+		pools = []finding{{"pools", "known", "not readable", batchqueue.VerdictBad, err.Error()}}
+	}
+	return append(all, pools...), nil
 }
 
 // checkRedis also tells whether the server answers.
@@ -100,8 +104,10 @@ func (a *app) checkRedis(ctx context.Context) (out []finding, up bool, err error
 	if r.Embedded {
 		out = append(out, finding{"redis", "server", "an in-process stand-in", batchqueue.VerdictWarning, "it is for tests: use a Redis of 7.0 or newer"})
 	}
-	judged := slices.ContainsFunc(out, func(f finding) bool { return f.Verdict == batchqueue.VerdictBad })
-	if err != nil && !judged {
+	judged := func(f finding) bool {
+		return f.Verdict == batchqueue.VerdictBad && strings.Contains(err.Error(), f.Advice)
+	}
+	if err != nil && !slices.ContainsFunc(out, judged) {
 		out = append(out, finding{"redis", "answers", "not at " + a.redisAddress(), batchqueue.VerdictBad, strings.TrimPrefix(err.Error(), "check redis: ")})
 	}
 	return out, len(r.Findings) > 0, nil
@@ -158,30 +164,85 @@ func payloadLimit(n *workflowservice.DescribeNamespaceResponse) []finding {
 }
 
 func (a *app) checkPools(ctx context.Context) ([]finding, error) {
-	rows, err := a.lookAll(ctx)
+	pools, err := a.pools(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if len(rows) == 0 {
+	if len(pools) == 0 {
 		return []finding{{"pools", "known", "none", batchqueue.VerdictWarning,
 			fmt.Sprintf("no worker with Slipstream has started in namespace %s on this Redis: are --namespace, --redis and --key-prefix those of the workers?", a.namespace())}}, nil
 	}
 	var out []finding
-	for _, r := range rows {
-		f := finding{"pool " + r.Pool, "served", fmt.Sprintf("%s by %s", r.State, plural(r.Executors, "executor")), batchqueue.VerdictGood, ""}
-		switch waiting := r.Waiting + r.Delayed; {
-		case r.Executors == 0 && waiting > 0:
-			f.Verdict, f.Advice = batchqueue.VerdictBad, fmt.Sprintf("%s wait and nobody serves them: start a worker", plural(waiting, "task"))
-		case r.Executors == 0:
-			f.Verdict, f.Advice = batchqueue.VerdictWarning, "nobody serves it; nothing waits there"
-		case r.State != "active":
-			f.Verdict, f.Advice = batchqueue.VerdictWarning, "slipstream resume "+r.Pool+" ends it"
+	for _, p := range pools {
+		findings, err := p.check(ctx)
+		if err != nil {
+			return nil, err
 		}
-		out = append(out, f)
-		if r.DeadLetters > 0 {
-			out = append(out, finding{"pool " + r.Pool, "dead letters", fmt.Sprint(r.DeadLetters), batchqueue.VerdictWarning,
-				"slipstream dead list " + r.Pool + " shows which tasks took executors down"})
-		}
+		out = append(out, findings...)
 	}
 	return out, nil
+}
+
+const (
+	// longWait is how long a task may wait in a pool with executors before somebody should look.
+	longWait = 10 * time.Minute
+	// outboxShare is the part of an outbox's limits from which on somebody should.
+	outboxShare = 0.8
+)
+
+func (p pool) check(ctx context.Context) ([]finding, error) {
+	r, err := p.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	of := func(setting, found string, verdict batchqueue.Verdict, advice string) finding {
+		return finding{"pool " + p.name, setting, found, verdict, advice}
+	}
+	served := of("served", fmt.Sprintf("%s by %s", r.State, plural(r.Executors, "executor")), batchqueue.VerdictGood, "")
+	switch waiting := r.Waiting + r.Delayed; {
+	case r.Executors == 0 && waiting > 0:
+		served.Verdict, served.Advice = batchqueue.VerdictBad, fmt.Sprintf("%s wait and nobody serves them: start a worker", plural(waiting, "task"))
+	case r.Executors == 0:
+		served.Verdict, served.Advice = batchqueue.VerdictWarning, "nobody serves it; nothing waits there"
+	case r.State != "active":
+		served.Verdict, served.Advice = batchqueue.VerdictWarning, "slipstream resume "+p.name+" ends it"
+	}
+	out := []finding{served}
+	if r.Executors > 0 && r.oldest > longWait {
+		out = append(out, of("oldest task", "has waited for "+age(r.oldest), batchqueue.VerdictWarning,
+			"executors do not keep up, or none takes its type: slipstream stats "+p.name+" shows the types, slipstream executors "+p.name+" who takes them"))
+	}
+	found, err := p.fullOutbox(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if found != "" {
+		out = append(out, of("outbox", found, batchqueue.VerdictWarning,
+			"beyond that nothing is claimed there: Temporal does not take outcomes as fast as they come, and the workers' log (deliveries fail) says why"))
+	}
+	if r.DeadLetters > 0 {
+		out = append(out, of("dead letters", fmt.Sprint(r.DeadLetters), batchqueue.VerdictWarning,
+			"slipstream dead list "+p.name+" shows which tasks took executors down"))
+	}
+	return out, nil
+}
+
+// fullOutbox says what the first slot has whose outbox is near its limits; "" if none is.
+func (p pool) fullOutbox(ctx context.Context, r poolRow) (string, error) {
+	near := func(s batchqueue.Stats) bool {
+		return float64(s.Outbox) >= outboxShare*float64(r.config.OutboxLimit) || float64(s.OutboxBytes) >= outboxShare*float64(r.config.OutboxBytes)
+	}
+	if !near(r.stats) { // then no slot is
+		return "", nil
+	}
+	for slot := range r.config.MaxSlots() {
+		s, err := p.q.StatsOf(ctx, p.name, []int{slot})
+		if err != nil {
+			return "", err
+		}
+		if near(s) {
+			return fmt.Sprintf("%d of %d outcomes, %s of %s in slot %d", s.Outbox, r.config.OutboxLimit, size(s.OutboxBytes), size(int64(r.config.OutboxBytes)), slot), nil
+		}
+	}
+	return "", nil
 }

@@ -58,6 +58,7 @@ func (a *app) showConfig(pool string, c batchqueue.PoolConfig) error {
 		row(w, "concurrency", orOwn(c.Concurrency > 0, fmt.Sprintf("%d per executor", c.Concurrency)))
 		row(w, "rate", orOwn(c.RatePerSecond > 0, fmt.Sprintf("%v starts per second", c.RatePerSecond)))
 		row(w, "outbox-limit", fmt.Sprintf("%d outcomes per slot", c.OutboxLimit))
+		row(w, "outbox-bytes", size(int64(c.OutboxBytes))+" per slot")
 		row(w, "poison-limit", poisonLimit(c.PoisonLimit))
 		row(w, "paused", c.Paused)
 		row(w, "draining", c.Draining)
@@ -90,10 +91,11 @@ Pausing and draining have commands of their own.`,
 	f.IntVar(&change.Concurrency, "concurrency", 0, "tasks at a time per executor; 0: as the executors have it")
 	f.Float64Var(&change.RatePerSecond, "rate", 0, "starts per second over the whole pool; 0: as the executors have it")
 	f.IntVar(&change.OutboxLimit, "outbox-limit", 0, "undelivered outcomes per slot beyond which claiming pauses; 0: 200,000")
+	f.IntVar(&change.OutboxBytes, "outbox-bytes", 0, "the same for their bytes; 0: 268,435,456 (256 MiB)")
 	f.IntVar(&change.PoisonLimit, "poison-limit", 0, "executors that a task may take down before it is given up; 0: 3, negative: never")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if !anyChanged(c, "slots", "concurrency", "rate", "outbox-limit", "poison-limit") {
-			return usage("config set changes nothing without a flag: give --slots, --concurrency, --rate, --outbox-limit or --poison-limit")
+		if !anyChanged(c, "slots", "concurrency", "rate", "outbox-limit", "outbox-bytes", "poison-limit") {
+			return usage("config set changes nothing without a flag: give --slots, --concurrency, --rate, --outbox-limit, --outbox-bytes or --poison-limit")
 		}
 		p, err := a.pool(c.Context(), args[0])
 		if err != nil {
@@ -105,6 +107,7 @@ Pausing and draining have commands of their own.`,
 				"concurrency":  func() { now.Concurrency = change.Concurrency },
 				"rate":         func() { now.RatePerSecond = change.RatePerSecond },
 				"outbox-limit": func() { now.OutboxLimit = change.OutboxLimit },
+				"outbox-bytes": func() { now.OutboxBytes = change.OutboxBytes },
 				"poison-limit": func() { now.PoisonLimit = change.PoisonLimit },
 			} {
 				if f.Changed(flag) {

@@ -10,12 +10,18 @@ import (
 	"golang.org/x/term"
 )
 
-// confirm asks whether to go on. Without a terminal nobody could answer, so that --yes must say it.
-func (a *app) confirm(ctx context.Context, format string, args ...any) error {
-	if a.flags.yes {
-		return nil
+// confirm asks whether to go on, and returns the context to do it with: the time that the command may take begins anew,
+// once for the answer and once for what it confirms. Without a terminal nobody could answer, so that --yes must say it.
+func (a *app) confirm(format string, args ...any) (context.Context, error) {
+	if !a.flags.yes {
+		if err := a.question(a.afresh(), fmt.Sprintf(format, args...)); err != nil {
+			return nil, err
+		}
 	}
-	what := fmt.Sprintf(format, args...)
+	return a.afresh(), nil
+}
+
+func (a *app) question(ctx context.Context, what string) error {
 	if !terminal(a.stdin) {
 		return refused("%s. That must be confirmed, and there is no terminal to ask on: give --yes if you mean it", what)
 	}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -13,9 +15,11 @@ import (
 	"github.com/spf13/pflag"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/log"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/internal/redisurl"
 )
 
 const (
@@ -34,13 +38,15 @@ type temporalFlags struct {
 	noConfigFile, noConfigEnv             bool
 	grpcMeta                              []string
 	codecEndpoint, codecAuth              string
+	codecHeader                           []string
 
 	tls, tlsNoHostVerification      bool
 	tlsServerName                   string
 	tlsCertPath, tlsKeyPath, caPath string
 	tlsCertData, tlsKeyData, caData string
 
-	resolved envconfig.ClientConfigProfile
+	resolved     envconfig.ClientConfigProfile
+	codecHeaders map[string]string // which a profile has no place for
 }
 
 func (t *temporalFlags) register(f *pflag.FlagSet) {
@@ -56,13 +62,14 @@ func (t *temporalFlags) register(f *pflag.FlagSet) {
 	f.StringArrayVar(&t.grpcMeta, "grpc-meta", nil, "header KEY=VALUE of requests to Temporal; may be repeated (TEMPORAL_GRPC_META_KEY)")
 	f.StringVar(&t.codecEndpoint, "codec-endpoint", "", "codec server that decodes payloads (TEMPORAL_CODEC_ENDPOINT)")
 	f.StringVar(&t.codecAuth, "codec-auth", "", "authorization header for the codec server (TEMPORAL_CODEC_AUTH)")
+	f.StringArrayVar(&t.codecHeader, "codec-header", nil, "header KEY=VALUE of requests to the codec server; may be repeated")
 	f.BoolVar(&t.tls, "tls", false, "use TLS to Temporal (TEMPORAL_TLS)")
-	f.StringVar(&t.tlsCertPath, "tls-cert-path", "", "file of the client's certificate (TEMPORAL_TLS_CLIENT_CERT_PATH)")
-	f.StringVar(&t.tlsCertData, "tls-cert-data", "", "the client's certificate itself (TEMPORAL_TLS_CLIENT_CERT_DATA)")
-	f.StringVar(&t.tlsKeyPath, "tls-key-path", "", "file of the client's key (TEMPORAL_TLS_CLIENT_KEY_PATH)")
-	f.StringVar(&t.tlsKeyData, "tls-key-data", "", "the client's key itself (TEMPORAL_TLS_CLIENT_KEY_DATA)")
-	f.StringVar(&t.caPath, "tls-ca-path", "", "file of the server's CA certificate (TEMPORAL_TLS_SERVER_CA_CERT_PATH)")
-	f.StringVar(&t.caData, "tls-ca-data", "", "the server's CA certificate itself (TEMPORAL_TLS_SERVER_CA_CERT_DATA)")
+	f.StringVar(&t.tlsCertPath, "tls-cert-path", "", "file of the client's certificate (TEMPORAL_TLS_CLIENT_CERT_PATH or TEMPORAL_TLS_CERT)")
+	f.StringVar(&t.tlsCertData, "tls-cert-data", "", "the client's certificate itself (TEMPORAL_TLS_CLIENT_CERT_DATA or TEMPORAL_TLS_CERT_DATA)")
+	f.StringVar(&t.tlsKeyPath, "tls-key-path", "", "file of the client's key (TEMPORAL_TLS_CLIENT_KEY_PATH or TEMPORAL_TLS_KEY)")
+	f.StringVar(&t.tlsKeyData, "tls-key-data", "", "the client's key itself (TEMPORAL_TLS_CLIENT_KEY_DATA or TEMPORAL_TLS_KEY_DATA)")
+	f.StringVar(&t.caPath, "tls-ca-path", "", "file of the server's CA certificate (TEMPORAL_TLS_SERVER_CA_CERT_PATH or TEMPORAL_TLS_CA)")
+	f.StringVar(&t.caData, "tls-ca-data", "", "the server's CA certificate itself (TEMPORAL_TLS_SERVER_CA_CERT_DATA or TEMPORAL_TLS_CA_DATA)")
 	f.StringVar(&t.tlsServerName, "tls-server-name", "", "name that the server's certificate must have (TEMPORAL_TLS_SERVER_NAME)")
 	f.BoolVar(&t.tlsNoHostVerification, "tls-disable-host-verification", false, "trust any name in the server's certificate (TEMPORAL_TLS_DISABLE_HOST_VERIFICATION)")
 }
@@ -81,6 +88,9 @@ func (t *temporalFlags) resolve() error {
 			return usage("read the settings of the Temporal client: %v", err)
 		}
 	}
+	if !t.noConfigEnv {
+		t.overByOldVariables()
+	}
 	p := &t.resolved
 	t.over("address", &p.Address, t.address)
 	t.over("namespace", &p.Namespace, t.namespace)
@@ -92,15 +102,18 @@ func (t *temporalFlags) resolve() error {
 	if p.Namespace == "" {
 		p.Namespace = "default"
 	}
-	for _, pair := range t.grpcMeta {
-		key, value, ok := strings.Cut(pair, "=")
-		if !ok {
-			return usage("--grpc-meta %q does not read KEY=VALUE", pair)
-		}
+	meta, err := pairs("grpc-meta", t.grpcMeta)
+	if err != nil {
+		return err
+	}
+	for key, value := range meta {
 		if p.GRPCMeta == nil {
 			p.GRPCMeta = map[string]string{}
 		}
 		p.GRPCMeta[envconfig.NormalizeGRPCMetaKey(key)] = value
+	}
+	if t.codecHeaders, err = pairs("codec-header", t.codecHeader); err != nil {
+		return err
 	}
 	if t.codecEndpoint != "" || t.codecAuth != "" {
 		if p.Codec == nil {
@@ -113,9 +126,35 @@ func (t *temporalFlags) resolve() error {
 	return nil
 }
 
+// pairs reads a flag that is given once for each KEY=VALUE.
+func pairs(flag string, given []string) (map[string]string, error) {
+	out := make(map[string]string, len(given))
+	for _, pair := range given {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			return nil, usage("--%s %q does not read KEY=VALUE", flag, pair)
+		}
+		out[key] = value
+	}
+	return out, nil
+}
+
 func (t *temporalFlags) over(flag string, to *string, value string) {
 	if t.set.Changed(flag) {
 		*to = value
+	}
+}
+
+// overByOldVariables puts the variables that the Temporal CLI had before it had profiles over those that it has now, as
+// the Temporal CLI does.
+func (t *temporalFlags) overByOldVariables() {
+	c := cmp.Or(t.resolved.TLS, &envconfig.ClientConfigTLS{})
+	for _, p := range t.pems(c) {
+		name := "TEMPORAL_TLS_" + strings.ToUpper(p.name)
+		if path, data := os.Getenv(name), os.Getenv(name+"_DATA"); path != "" || data != "" {
+			p.put(path, data)
+			t.resolved.TLS = c
+		}
 	}
 }
 
@@ -127,32 +166,61 @@ func (t *temporalFlags) overTLS() {
 	if !given {
 		return
 	}
-	if t.resolved.TLS == nil {
-		t.resolved.TLS = &envconfig.ClientConfigTLS{}
-	}
-	c := t.resolved.TLS
+	c := cmp.Or(t.resolved.TLS, &envconfig.ClientConfigTLS{})
+	t.resolved.TLS = c
 	c.Disabled = t.set.Changed("tls") && !t.tls
-	// A certificate by path and one by its text exclude each other: what is given last, by flag, wins.
-	for _, x := range []struct {
-		name, value string
-		path        *string
-		data        *[]byte
-	}{
-		{"tls-cert", t.tlsCertPath + t.tlsCertData, &c.ClientCertPath, &c.ClientCertData},
-		{"tls-key", t.tlsKeyPath + t.tlsKeyData, &c.ClientKeyPath, &c.ClientKeyData},
-		{"tls-ca", t.caPath + t.caData, &c.ServerCACertPath, &c.ServerCACertData},
-	} {
-		switch {
-		case t.set.Changed(x.name + "-path"):
-			*x.path, *x.data = x.value, nil
-		case t.set.Changed(x.name + "-data"):
-			*x.path, *x.data = "", []byte(x.value)
+	for _, p := range t.pems(c) {
+		if t.set.Changed("tls-"+p.name+"-path") || t.set.Changed("tls-"+p.name+"-data") {
+			p.put(p.flagPath, p.flagData)
 		}
 	}
 	t.over("tls-server-name", &c.ServerName, t.tlsServerName)
 	if t.set.Changed("tls-disable-host-verification") {
 		c.DisableHostVerification = t.tlsNoHostVerification
 	}
+}
+
+// pem is a certificate or a key: in a file, or its text. One excludes the other, so that either replaces both.
+type pem struct {
+	name               string
+	flagPath, flagData string
+	path               *string
+	data               *[]byte
+}
+
+func (p pem) put(path, data string) { *p.path, *p.data = path, []byte(data) }
+
+func (t *temporalFlags) pems(c *envconfig.ClientConfigTLS) []pem {
+	return []pem{
+		{"cert", t.tlsCertPath, t.tlsCertData, &c.ClientCertPath, &c.ClientCertData},
+		{"key", t.tlsKeyPath, t.tlsKeyData, &c.ClientKeyPath, &c.ClientKeyData},
+		{"ca", t.caPath, t.caData, &c.ServerCACertPath, &c.ServerCACertData},
+	}
+}
+
+// options are what a client is made with. Its data converter decodes by the codec server, if there is one.
+func (t *temporalFlags) options() (client.Options, error) {
+	o, err := t.resolved.ToClientOptions(envconfig.ToClientOptionsRequest{})
+	if err != nil {
+		return o, usage("settings of the Temporal client: %v", err)
+	}
+	o.DataConverter = converter.GetDefaultDataConverter()
+	if codec := t.resolved.Codec; codec != nil && codec.Endpoint != "" {
+		o.DataConverter = converter.NewRemoteDataConverter(o.DataConverter, converter.RemoteDataConverterOptions{
+			Endpoint: strings.ReplaceAll(codec.Endpoint, "{namespace}", t.resolved.Namespace),
+			ModifyRequest: func(r *http.Request) error {
+				r.Header.Set("X-Namespace", t.resolved.Namespace)
+				for key, value := range t.codecHeaders {
+					r.Header.Set(key, value)
+				}
+				if codec.Auth != "" {
+					r.Header.Set("Authorization", codec.Auth)
+				}
+				return nil
+			},
+		})
+	}
+	return o, nil
 }
 
 // complete fills in what comes from the environment.
@@ -163,6 +231,7 @@ func (a *app) complete() error {
 	if a.flags.redis == "" {
 		a.flags.redis = defaultRedis
 	}
+	a.flags.redisTLS.complete()
 	if a.flags.keyPrefix == "" {
 		a.flags.keyPrefix = os.Getenv("SLIPSTREAM_KEY_PREFIX")
 	}
@@ -174,6 +243,10 @@ func (a *app) redisAddress() string {
 	u, err := url.Parse(a.flags.redis)
 	if err != nil {
 		return "an address that is not a URL"
+	}
+	if q := u.Query(); q.Has("password") { // the master's, where the host is a Sentinel
+		q.Set("password", "xxxxx")
+		u.RawQuery = q.Encode()
 	}
 	return u.Redacted()
 }
@@ -187,21 +260,16 @@ func (a *app) redis() (redis.UniversalClient, error) {
 	if a.rdb != nil {
 		return a.rdb, nil
 	}
-	if u, err := url.Parse(a.flags.redis); err == nil && u.Query().Has("addr") {
-		o, err := redis.ParseClusterURL(a.flags.redis)
-		if err != nil {
-			return nil, usage("Redis URL %s: %v", a.redisAddress(), err)
-		}
-		o.DialTimeout, o.ContextTimeoutEnabled, o.DialerRetries = dialTimeout, true, 1
-		a.rdb = redis.NewClusterClient(o)
-		return a.rdb, nil
+	o := redisurl.Options{DialTimeout: dialTimeout}
+	var err error
+	if o.TLS, err = a.flags.redisTLS.config(); err != nil {
+		return nil, err
 	}
-	o, err := redis.ParseURL(a.flags.redis)
+	rdb, err := redisurl.Open(a.flags.redis, o)
 	if err != nil {
-		return nil, usage("Redis URL %s: %v; give it as redis://HOST:PORT", a.redisAddress(), err)
+		return nil, usage("Redis URL %s: %v; write it as %s", a.redisAddress(), err, redisurl.Forms)
 	}
-	o.DialTimeout, o.ContextTimeoutEnabled, o.DialerRetries = dialTimeout, true, 1
-	a.rdb = redis.NewClient(o)
+	a.rdb = rdb
 	return a.rdb, nil
 }
 
@@ -278,9 +346,9 @@ func (a *app) client(ctx context.Context) (client.Client, error) {
 	if a.temporal != nil {
 		return a.temporal, nil
 	}
-	o, err := a.flags.temporal.resolved.ToClientOptions(envconfig.ToClientOptionsRequest{IncludeRemoteCodec: true})
+	o, err := a.flags.temporal.options()
 	if err != nil {
-		return nil, usage("settings of the Temporal client: %v", err)
+		return nil, err
 	}
 	o.Logger = log.NewStructuredLogger(slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)

@@ -52,6 +52,12 @@ type letterJSON struct {
 	State string `json:"state,omitempty"`
 }
 
+// letterList is what dead list found.
+type letterList struct {
+	Letters []letterJSON `json:"letters"`
+	More    bool         `json:"more"` // there are more than the limit
+}
+
 func newLetter(pool string, l batchqueue.DeadLetter) letterJSON {
 	var t taskJSON
 	t.own(l.Common)
@@ -94,28 +100,27 @@ func (a *app) deadListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			out := []letterJSON{}
+			all := []letterJSON{}
 			for _, p := range pools {
-				letters, err := p.letters(c.Context(), limit+1-len(out))
+				letters, err := p.letters(c.Context(), limit+1-len(all))
 				if err != nil {
 					return err
 				}
 				for _, l := range letters {
-					out = append(out, newLetter(p.name, l))
+					all = append(all, newLetter(p.name, l))
 				}
 			}
-			more := len(out) > limit
-			out = out[:min(limit, len(out))]
+			out := letterList{all[:min(limit, len(all))], len(all) > limit}
 			return a.show(out, func(w io.Writer) {
-				if len(out) == 0 {
+				if len(out.Letters) == 0 {
 					fmt.Fprintln(w, "There are no dead letters.")
 					return
 				}
 				row(w, "POOL", "ID", "AT", "TYPE", "LOSSES", "RUN", "NUMBER", "FOR")
-				for _, l := range out {
+				for _, l := range out.Letters {
 					row(w, l.Pool, l.ID, clock(l.At), l.Type, l.Losses, l.Run, l.Number, l.owner())
 				}
-				if more {
+				if out.More {
 					fmt.Fprintf(w, "There are more: give a higher --limit than %d.\n", limit)
 				}
 			})
@@ -239,21 +244,31 @@ func (a *app) deadDropCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.confirm(c.Context(), "This removes %s of pool %s for good", plural(len(letters), "dead letter"), p.name); err != nil {
+			ctx, err := a.confirm("This removes %s of pool %s for good", plural(len(letters), "dead letter"), p.name)
+			if err != nil {
 				return err
 			}
-			out := droppedJSON{p.name, []string{}}
-			for _, l := range letters {
-				if err := p.q.DropDeadLetter(c.Context(), p.name, l.Slot, l.ID); err != nil {
-					return err
-				}
-				out.IDs = append(out.IDs, letterID(l))
+			out, failed := p.drop(ctx, letters)
+			if err := a.done(out, "Dropped %s of pool %s.", plural(len(out.IDs), "dead letter"), p.name); err != nil {
+				return err
 			}
-			return a.done(out, "Dropped %s of pool %s.", plural(len(letters), "dead letter"), p.name)
+			return failed
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "all dead letters of the pool")
 	return a.ask(c)
+}
+
+// drop stops at the first error, and returns what it has done until then.
+func (p pool) drop(ctx context.Context, letters []batchqueue.DeadLetter) (droppedJSON, error) {
+	out := droppedJSON{p.name, []string{}}
+	for _, l := range letters {
+		if err := p.q.DropDeadLetter(ctx, p.name, l.Slot, l.ID); err != nil {
+			return out, err
+		}
+		out.IDs = append(out.IDs, letterID(l))
+	}
+	return out, nil
 }
 
 // mostLetters bounds what --all takes at once.

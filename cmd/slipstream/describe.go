@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -27,9 +28,19 @@ type describeJSON struct {
 	WorkflowTask  string         `json:"workflowTask,omitempty"`
 	Activities    []activityJSON `json:"pendingActivities"`
 	Children      int            `json:"pendingChildren"`
-	Calls         []taskJSON     `json:"openCalls"`
+	Calls         []callJSON     `json:"openCalls"`
 	CallsInAll    int            `json:"openCallsInAll"`
 	Hints         []string       `json:"hints,omitempty"`
+
+	queueAway bool
+}
+
+// callJSON is a call that the run waits for.
+type callJSON struct {
+	taskJSON
+	// InQueue is false where the queue does not know the call; State is the run's word for it then. It is left out where
+	// the queue could not be asked.
+	InQueue *bool `json:"inQueue,omitempty"`
 }
 
 type activityJSON struct {
@@ -46,9 +57,10 @@ func (a *app) describeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "describe WORKFLOW",
 		Short: "Show what a workflow's run waits for",
-		Long: `Shows what a workflow's run waits for: its open calls that went through the queue, with state and attempt, beside what
-Temporal knows: the workflow task under way, ordinary activities, child workflows. Hints say what keeps calls from
-running, such as a pool that is paused or that nobody serves.`,
+		Long: `Shows what a workflow's run waits for: its routed calls, with state and attempt as the queue has them, beside what
+Temporal knows: the workflow task under way, ordinary activities, child workflows. The run itself is asked for its calls
+too, by a query: that shows those that Redis has lost, and those that wait for Redis. Hints say what keeps calls from
+running, such as a pool that is paused or that nobody serves, and what could not be asked: Redis, or a worker.`,
 		Args: takes(1, 1, "a workflow's ID"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if limit < 1 {
@@ -84,16 +96,24 @@ func (a *app) describe(ctx context.Context, workflow, runID string, limit int) (
 		}
 		runs = append(runs, before...)
 	}
-	pools, err := a.pools(ctx)
-	if err != nil {
+	var waited []openCall
+	if d.ClosedAt == nil { // the run first: what the queue tells it in between, the queue still knows
+		waited = d.askRun(ctx, c)
+	}
+	found, err := a.addQueued(ctx, d, runs, waited, limit)
+	if err != nil && (!errors.Is(err, batchqueue.ErrUnavailable) || errors.Is(ctx.Err(), context.Canceled)) {
 		return nil, err
 	}
-	for _, p := range pools {
-		if err := d.addCalls(ctx, p, runs, limit); err != nil {
-			return nil, err
-		}
+	d.queueAway = err != nil
+	if d.queueAway {
+		d.hintf("Redis at %s could not be asked, so that calls are shown as far as the run knows them: %v.", a.redisAddress(), err)
 	}
+	d.addOthers(waited, found, limit)
 	return d, nil
+}
+
+func (d *describeJSON) hintf(format string, args ...any) {
+	d.Hints = append(d.Hints, fmt.Sprintf(format, args...))
 }
 
 func newDescription(reply *workflowservice.DescribeWorkflowExecutionResponse) *describeJSON {
@@ -102,7 +122,7 @@ func newDescription(reply *workflowservice.DescribeWorkflowExecutionResponse) *d
 		Workflow: info.GetExecution().GetWorkflowId(), Run: info.GetExecution().GetRunId(), Type: info.GetType().GetName(),
 		Status: info.GetStatus().String(), TaskQueue: info.GetTaskQueue(), StartedAt: info.GetStartTime().AsTime(),
 		HistoryLength: info.GetHistoryLength(), Children: len(reply.GetPendingChildren()),
-		Activities: []activityJSON{}, Calls: []taskJSON{},
+		Activities: []activityJSON{}, Calls: []callJSON{},
 	}
 	if info.GetCloseTime() != nil {
 		d.ClosedAt = known(info.GetCloseTime().AsTime())
@@ -153,38 +173,63 @@ func (a *app) runsBefore(ctx context.Context, workflow, run string) ([]string, e
 	return out, nil
 }
 
-// addCalls adds the runs' open calls in a pool.
-func (d *describeJSON) addCalls(ctx context.Context, p pool, runs []string, limit int) error {
-	before := d.CallsInAll
-	for _, run := range runs {
-		tasks, err := p.q.Tasks(ctx, p.name, run)
-		if err != nil {
-			return err
-		}
-		var numbers []uint64
-		for _, t := range tasks {
-			if !isOpen(t.State) && t.State != batchqueue.StateFinished {
-				continue
+// addQueued adds the runs' calls of all pools, and returns what the queue knows of, shown or not.
+func (a *app) addQueued(ctx context.Context, d *describeJSON, runs []string, waited []openCall, limit int) (map[callName]bool, error) {
+	found := map[callName]bool{}
+	pools, err := a.pools(ctx)
+	if err != nil {
+		return found, err
+	}
+	waits := make(map[callName]bool, len(waited))
+	for _, c := range waited {
+		waits[c.name(d.Run)] = true
+	}
+	for _, p := range pools {
+		before := d.CallsInAll
+		for _, run := range runs {
+			if err := d.addCalls(ctx, p, run, waits, found, limit); err != nil {
+				return found, err
 			}
-			d.CallsInAll++
-			if len(d.Calls)+len(numbers) < limit {
-				numbers = append(numbers, t.Number)
-			}
 		}
-		details, err := p.q.Details(ctx, p.name, run, numbers...)
-		if err != nil {
-			return err
+		if d.CallsInAll == before {
+			continue
 		}
-		for _, detail := range details {
-			call := newTask(p.name, run, detail.TaskStatus)
-			call.detail(detail)
-			d.Calls = append(d.Calls, call)
+		if err := d.addHints(ctx, p); err != nil {
+			return found, err
 		}
 	}
-	if d.CallsInAll == before {
-		return nil
+	return found, nil
+}
+
+// addCalls adds a run's calls in a pool: those that are open, and those whose outcome the run has not got yet, by its own
+// word.
+func (d *describeJSON) addCalls(ctx context.Context, p pool, run string, waits, found map[callName]bool, limit int) error {
+	tasks, err := p.q.Tasks(ctx, p.name, run)
+	if err != nil {
+		return err
 	}
-	return d.addHints(ctx, p)
+	var numbers []uint64
+	for _, t := range tasks {
+		name := callName{run, t.Number}
+		found[name] = true
+		if !isOpen(t.State) && t.State != batchqueue.StateFinished && !waits[name] {
+			continue
+		}
+		d.CallsInAll++
+		if len(d.Calls)+len(numbers) < limit {
+			numbers = append(numbers, t.Number)
+		}
+	}
+	details, err := p.q.Details(ctx, p.name, run, numbers...)
+	if err != nil {
+		return err
+	}
+	for _, detail := range details {
+		call := callJSON{newTask(p.name, run, detail.TaskStatus), new(true)}
+		call.detail(detail)
+		d.Calls = append(d.Calls, call)
+	}
+	return nil
 }
 
 // addHints says what keeps a pool's tasks from running.
@@ -197,14 +242,13 @@ func (d *describeJSON) addHints(ctx context.Context, p pool) error {
 	if err != nil {
 		return err
 	}
-	hint := func(format string, args ...any) { d.Hints = append(d.Hints, fmt.Sprintf(format, args...)) }
 	switch {
 	case config.Paused:
-		hint("Pool %s is paused: slipstream resume %s lets it go on.", p.name, p.name)
+		d.hintf("Pool %s is paused: slipstream resume %s lets it go on.", p.name, p.name)
 	case r.Executors == 0:
-		hint("Nobody serves pool %s: start a worker of its task queue.", p.name)
+		d.hintf("Nobody serves pool %s: start a worker of its task queue.", p.name)
 	case r.InFlight >= int64(r.Permits) && r.Waiting > 0:
-		hint("Pool %s is busy: %d of %d permits are taken, and %s wait.", p.name, r.InFlight, r.Permits, plural(r.Waiting, "task"))
+		d.hintf("Pool %s is busy: %d of %d permits are taken, and %s wait.", p.name, r.InFlight, r.Permits, plural(r.Waiting, "task"))
 	}
 	return nil
 }
@@ -234,11 +278,16 @@ func (d *describeJSON) write(w io.Writer) {
 }
 
 func (d *describeJSON) writeCalls(w io.Writer) {
-	if len(d.Calls) == 0 {
+	switch {
+	case len(d.Calls) > 0:
+	case d.queueAway:
+		fmt.Fprintln(w, "No open calls are known.")
+		return
+	default:
 		fmt.Fprintln(w, "No open calls in the queue.")
 		return
 	}
-	fmt.Fprintf(w, "%s in the queue:\n", plural(d.CallsInAll, "open call"))
+	fmt.Fprintf(w, "%s:\n", plural(d.CallsInAll, "open call"))
 	row(w, "POOL", "NUMBER", "TYPE", "STATE", "ATTEMPT", "ENQUEUED", "CLAIMED FOR", "NEXT ATTEMPT", "EXECUTOR")
 	for _, c := range d.Calls {
 		attempt, enqueued, next := "", time.Duration(0), ""
@@ -251,7 +300,7 @@ func (d *describeJSON) writeCalls(w io.Writer) {
 		if c.NextAt != nil {
 			next = "in " + age(max(time.Until(*c.NextAt), time.Millisecond))
 		}
-		row(w, c.Pool, c.Number, c.Type, c.State, attempt, enqueued, time.Duration(c.ClaimedFor*float64(time.Second)), next, c.Executor)
+		row(w, c.Pool, c.Number, c.Type, c.where(), attempt, enqueued, time.Duration(c.ClaimedFor*float64(time.Second)), next, c.Executor)
 	}
 	if d.CallsInAll > len(d.Calls) {
 		fmt.Fprintf(w, "There are more: give a higher --limit than %d.\n", len(d.Calls))

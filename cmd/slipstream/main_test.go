@@ -30,8 +30,12 @@ func TestMain(m *testing.M) {
 		os.Exit(child())
 	}
 	redis.SetLogger(silence{})
-	for _, name := range []string{"SLIPSTREAM_REDIS", "SLIPSTREAM_KEY_PREFIX", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "TEMPORAL_API_KEY", "TEMPORAL_PROFILE"} {
-		_ = os.Unsetenv(name) // of the person who runs the tests
+	for _, pair := range os.Environ() { // of the person who runs the tests
+		for _, settings := range []string{"TEMPORAL_", "SLIPSTREAM_REDIS", "SLIPSTREAM_KEY_PREFIX"} {
+			if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, settings) {
+				_ = os.Unsetenv(name)
+			}
+		}
 	}
 	_ = os.Setenv("TEMPORAL_CONFIG_FILE", os.DevNull)
 	os.Exit(withServer(m.Run))

@@ -72,8 +72,10 @@ func size(n int64) string {
 		return fmt.Sprintf("%d B", n)
 	case n < 1<<20:
 		return fmt.Sprintf("%d KiB", n>>10)
-	default:
+	case n < 1000<<20:
 		return fmt.Sprintf("%.3g MiB", float64(n)/(1<<20))
+	default:
+		return fmt.Sprintf("%.3g GiB", float64(n)/(1<<30))
 	}
 }
 

@@ -26,6 +26,7 @@ type poolRow struct {
 	DeadLetters      int64   `json:"deadLetters"`
 
 	oldest    time.Duration
+	config    batchqueue.PoolConfig
 	stats     batchqueue.Stats
 	executors []batchqueue.ExecutorStatus
 }
@@ -50,7 +51,7 @@ func (p pool) look(ctx context.Context) (poolRow, error) {
 	}
 	r := poolRow{
 		Pool: p.name, Waiting: stats.Depth(), InFlight: stats.InFlight(), Delayed: stats.Delayed, Outbox: stats.Outbox,
-		DeadLetters: dead, stats: stats, executors: executors,
+		DeadLetters: dead, config: config, stats: stats, executors: executors,
 	}
 	for _, e := range executors {
 		if e.Present && len(e.Types) > 0 {

@@ -58,12 +58,13 @@ func (a *app) deadRedriveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			ctx := c.Context()
 			if plan.size() > 0 {
-				if err := a.confirm(c.Context(), "%s", plan); err != nil {
+				if ctx, err = a.confirm("%s", plan); err != nil {
 					return err
 				}
 			}
-			return a.redrive(c.Context(), p, plan)
+			return a.redrive(ctx, p, plan)
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "all dead letters of the pool")
@@ -160,8 +161,29 @@ const (
 	deliveringWait  = 100 * time.Millisecond
 )
 
-// redrive does what was planned and tells what became of each letter.
+// redrive does what was planned and tells what became of each letter, of those up to an error as well.
 func (a *app) redrive(ctx context.Context, p pool, plan *redrivePlan) error {
+	out, failed := a.carryOut(ctx, p, plan)
+	if err := a.show(out, func(w io.Writer) { writeRedriven(w, out) }); err != nil {
+		return err
+	}
+	if failed != nil {
+		return failed
+	}
+	left := 0
+	for _, r := range out {
+		if r.Done == "refused" {
+			left++
+		}
+	}
+	if left > 0 {
+		return refused("%s of %d stayed where they are", plural(left, "dead letter"), len(out))
+	}
+	return nil
+}
+
+// carryOut stops at the first error, and returns what it has done until then.
+func (a *app) carryOut(ctx context.Context, p pool, plan *redrivePlan) ([]redriven, error) {
 	out := append([]redriven{}, plan.refused...)
 	for _, l := range plan.queue {
 		r := redriven{ID: letterID(l), Done: "queued"}
@@ -177,36 +199,26 @@ func (a *app) redrive(ctx context.Context, p pool, plan *redrivePlan) error {
 			// Somebody else was there first, or this was sent twice and the reply is the second's.
 			r.Done = "gone"
 		case err != nil:
-			return err
+			return out, err
 		}
 		out = append(out, r)
 	}
 	for _, w := range plan.resets {
 		newRun, err := a.reset(ctx, w)
 		if err != nil {
-			return err
+			return out, err
+		}
+		for _, l := range w.letters {
+			out = append(out, redriven{ID: letterID(l), Done: "reset", Workflow: w.workflow, NewRun: newRun})
 		}
 		for _, l := range w.letters {
 			// The new run asks for its tasks by itself.
 			if err := p.q.DropDeadLetter(ctx, p.name, l.Slot, l.ID); err != nil && !errors.Is(err, batchqueue.ErrNotFound) {
-				return err
+				return out, err
 			}
-			out = append(out, redriven{ID: letterID(l), Done: "reset", Workflow: w.workflow, NewRun: newRun})
 		}
 	}
-	if err := a.show(out, func(w io.Writer) { writeRedriven(w, out) }); err != nil {
-		return err
-	}
-	left := 0
-	for _, r := range out {
-		if r.Done == "refused" {
-			left++
-		}
-	}
-	if left > 0 {
-		return refused("%s of %d stayed where they are", plural(left, "dead letter"), len(out))
-	}
-	return nil
+	return out, nil
 }
 
 func (p pool) requeue(ctx context.Context, l batchqueue.DeadLetter) error {

@@ -160,10 +160,10 @@ func TestRedrivenTaskFinishesItsWorkflow(t *testing.T) {
 	var failure *temporal.ApplicationError
 	require.ErrorAs(t, run.Get(t.Context(), nil), &failure)
 	require.Equal(t, workflow.ErrorTypePoison, failure.Type())
-	var letters []letterJSON
-	d.json(&letters, "dead", "list", taskQueue)
-	require.Len(t, letters, 1)
-	l := letters[0]
+	var dead letterList
+	d.json(&dead, "dead", "list", taskQueue)
+	require.Len(t, dead.Letters, 1)
+	l := dead.Letters[0]
 	require.Equal(t, []any{"Ship", taskQueue, run.GetRunID(), run.GetRunID(), 5}, []any{l.Type, l.Workflow, l.WorkflowRun, l.Run, l.Losses})
 
 	code, stdout, stderr := d.run("dead", "redrive", taskQueue, l.ID, "--yes")

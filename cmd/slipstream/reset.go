@@ -9,7 +9,6 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/api/workflowservice/v1"
-	"go.temporal.io/sdk/contrib/envconfig"
 	"go.temporal.io/sdk/converter"
 
 	"github.com/slipstream-go/slipstream/activity"
@@ -47,7 +46,7 @@ func (a *app) newReset(ctx context.Context, owner activity.Owner) (*workflowRese
 	if current := now.GetWorkflowExecutionInfo().GetExecution().GetRunId(); current != owner.RunID {
 		return nil, refused("workflow %s has gone on as run %s since; drop the letter", owner.WorkflowID, current)
 	}
-	decode, err := a.dataConverter()
+	o, err := a.flags.temporal.options()
 	if err != nil {
 		return nil, err
 	}
@@ -58,21 +57,9 @@ func (a *app) newReset(ctx context.Context, owner activity.Owner) (*workflowRese
 		if err != nil {
 			return nil, fmt.Errorf("read the history of workflow %s: %w", owner.WorkflowID, err)
 		}
-		w.read(event, decode)
+		w.read(event, o.DataConverter)
 	}
 	return w, nil
-}
-
-// dataConverter decodes what the workflow's data converter encoded, by the codec server if one is configured.
-func (a *app) dataConverter() (converter.DataConverter, error) {
-	o, err := a.flags.temporal.resolved.ToClientOptions(envconfig.ToClientOptionsRequest{IncludeRemoteCodec: true})
-	if err != nil {
-		return nil, usage("settings of the Temporal client: %v", err)
-	}
-	if o.DataConverter == nil {
-		return converter.GetDefaultDataConverter(), nil
-	}
-	return o.DataConverter, nil
 }
 
 // read notes the calls of a dispatch marker.

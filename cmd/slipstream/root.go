@@ -22,11 +22,15 @@ type app struct {
 	rdb      redis.UniversalClient
 	temporal client.Client
 	closers  []func() // called at the end
+
+	// afresh returns a context for the command whose time begins now.
+	afresh func() context.Context
 }
 
 // flags are those of every command.
 type flags struct {
 	redis, keyPrefix string
+	redisTLS         redisTLS
 	temporal         temporalFlags
 	json, yes        bool
 	timeout          time.Duration
@@ -52,10 +56,11 @@ namespace also names the queue's keys in Redis. Temporal itself is called by che
 		SilenceErrors: true,
 	}
 	f := root.PersistentFlags()
-	f.StringVar(&a.flags.redis, "redis", "", "Redis, as redis://, rediss:// or unix:// URL; with ?addr=HOST:PORT for each further node of a cluster (SLIPSTREAM_REDIS, else "+defaultRedis+")")
+	f.StringVar(&a.flags.redis, "redis", "", "Redis, as redis://, rediss:// or unix:// URL; with ?addr=HOST:PORT for each further node of a cluster, with ?master_name=NAME of Sentinels (SLIPSTREAM_REDIS, else "+defaultRedis+")")
+	a.flags.redisTLS.register(f)
 	f.StringVar(&a.flags.keyPrefix, "key-prefix", "", "begins all keys, as plugin.Options.KeyPrefix (SLIPSTREAM_KEY_PREFIX, else slipstream)")
 	f.BoolVar(&a.flags.json, "json", false, "write JSON instead of tables")
-	f.DurationVar(&a.flags.timeout, "command-timeout", 30*time.Second, "how long a command may take; 0 is for ever")
+	f.DurationVar(&a.flags.timeout, "command-timeout", 30*time.Second, "how long a command may take, and again once it is confirmed; 0 is for ever")
 	a.flags.temporal.register(f)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage("%s: %v", c.CommandPath(), err) })
 
@@ -63,11 +68,16 @@ namespace also names the queue's keys in Redis. Temporal itself is called by che
 		if err := a.complete(); err != nil {
 			return err
 		}
-		if _, long := c.Annotations[unbounded]; !long && a.flags.timeout > 0 {
-			ctx, cancel := context.WithTimeout(c.Context(), a.flags.timeout)
+		base := c.Context()
+		a.afresh = func() context.Context {
+			if _, long := c.Annotations[unbounded]; long || a.flags.timeout <= 0 {
+				return base
+			}
+			ctx, cancel := context.WithTimeout(base, a.flags.timeout)
 			a.closers = append(a.closers, cancel)
-			c.SetContext(ctx)
+			return ctx
 		}
+		c.SetContext(a.afresh())
 		return nil
 	}
 

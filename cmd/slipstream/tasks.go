@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -38,6 +39,12 @@ type taskJSON struct {
 	Slot        *int       `json:"slot,omitempty"`
 	Payload     *int       `json:"payloadBytes,omitempty"`
 	Failed      bool       `json:"failedBefore,omitempty"`
+}
+
+// taskList is what tasks list found.
+type taskList struct {
+	Tasks []taskJSON `json:"tasks"`
+	More  bool       `json:"more"` // there are more than the limit
 }
 
 func newTask(pool, run string, t batchqueue.TaskStatus) taskJSON {
@@ -121,20 +128,20 @@ It looks through runs that have open tasks; with --run at one run, whether it ha
 			matches := func(t batchqueue.TaskStatus) bool {
 				return (typ == "" || t.Type == typ) && (state == "" || string(t.State) == state)
 			}
-			tasks, more, err := p.list(c.Context(), run, limit, matches)
+			out, err := p.list(c.Context(), run, limit, matches)
 			if err != nil {
 				return err
 			}
-			return a.show(tasks, func(w io.Writer) {
-				if len(tasks) == 0 {
+			return a.show(out, func(w io.Writer) {
+				if len(out.Tasks) == 0 {
 					fmt.Fprintln(w, "There are no such tasks.")
 					return
 				}
 				row(w, "RUN", "NUMBER", "TYPE", "STATE", "OUTCOME", "EXECUTOR", "FOR")
-				for _, t := range tasks {
+				for _, t := range out.Tasks {
 					row(w, t.Run, t.Number, t.Type, t.State, t.Outcome, t.Executor, t.owner())
 				}
-				if more {
+				if out.More {
 					fmt.Fprintf(w, "There are more: give a higher --limit than %d.\n", limit)
 				}
 			})
@@ -148,8 +155,8 @@ It looks through runs that have open tasks; with --run at one run, whether it ha
 	return c
 }
 
-// list returns tasks of a run, or of all runs with open tasks, and whether there are more than the limit.
-func (p pool) list(ctx context.Context, run string, limit int, matches func(batchqueue.TaskStatus) bool) ([]taskJSON, bool, error) {
+// list returns tasks of a run, or of all runs with open tasks.
+func (p pool) list(ctx context.Context, run string, limit int, matches func(batchqueue.TaskStatus) bool) (taskList, error) {
 	out := []taskJSON{}
 	add := func(run string) error {
 		tasks, err := p.q.Tasks(ctx, p.name, run)
@@ -169,30 +176,27 @@ func (p pool) list(ctx context.Context, run string, limit int, matches func(batc
 	}
 	if run != "" {
 		if err := add(run); err != nil {
-			return nil, false, err
+			return taskList{}, err
 		}
 	} else {
 		seen := map[string]bool{}
 		for run, err := range p.q.EachRun(ctx, p.name) {
 			if err != nil {
-				return nil, false, err
+				return taskList{}, err
 			}
 			if seen[run] {
 				continue
 			}
 			seen[run] = true
 			if err := add(run); err != nil {
-				return nil, false, err
+				return taskList{}, err
 			}
 			if len(out) > limit {
 				break
 			}
 		}
 	}
-	if len(out) > limit {
-		return out[:limit], true, nil
-	}
-	return out, false, nil
+	return taskList{out[:min(limit, len(out))], len(out) > limit}, nil
 }
 
 // ownAll says whose the tasks of a run are: an open one knows.
@@ -409,13 +413,18 @@ func (a *app) cancel(ctx context.Context, p pool, run string, wanted []uint64) e
 	if len(numbers) == 0 {
 		return notFound("run %s has no open tasks in pool %s", run, p.name)
 	}
-	if err := a.confirm(ctx, "This cancels %s of run %s, and the workflow is told", plural(len(numbers), "task"), run); err != nil {
+	ctx, err = a.confirm("This cancels %s of run %s, and the workflow is told", plural(len(numbers), "task"), run)
+	if err != nil {
 		return err
 	}
+	canceled := make([]uint64, 0, len(numbers))
+	var failed error
 	for _, n := range numbers {
-		if err := p.q.CancelTask(ctx, p.name, run, n); err != nil {
-			return err
+		if failed = p.q.CancelTask(ctx, p.name, run, n); failed != nil {
+			break
 		}
+		canceled = append(canceled, n)
 	}
-	return a.done(canceledJSON{p.name, run, numbers}, "Cancelled %s of run %s.", plural(len(numbers), "task"), run)
+	err = a.done(canceledJSON{p.name, run, canceled}, "Cancelled %s of run %s.", plural(len(canceled), "task"), run)
+	return cmp.Or(failed, err)
 }

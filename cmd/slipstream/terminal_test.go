@@ -9,20 +9,34 @@ import (
 	"testing"
 	"time"
 
+	"github.com/charmbracelet/x/vt"
 	"github.com/creack/pty"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-go/slipstream/internal/redistest"
 )
 
-// session is the program in a pseudo-terminal.
+// session is the program in a terminal that answers what it is asked.
 type session struct {
 	*testing.T
 	keyboard *os.File
 	ended    chan int
 
 	mu     sync.Mutex
-	screen strings.Builder // protected by mu: everything that was written to it
+	screen *vt.Emulator // protected by mu, but for its answers
+}
+
+// Write writes to the screen.
+func (s *session) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.screen.Write(p)
+}
+
+func (s *session) shows(what string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Contains(s.screen.String(), what)
 }
 
 func (d *desk) terminal(args ...string) *session {
@@ -30,21 +44,10 @@ func (d *desk) terminal(args ...string) *session {
 	keyboard, tty, err := pty.Open()
 	require.NoError(d, err)
 	require.NoError(d, pty.Setsize(tty, &pty.Winsize{Rows: 30, Cols: 160}))
-	s := &session{T: d.T, keyboard: keyboard, ended: make(chan int, 1)}
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		buffer := make([]byte, 4096)
-		for {
-			n, err := keyboard.Read(buffer)
-			s.mu.Lock()
-			s.screen.Write(buffer[:n])
-			s.mu.Unlock()
-			if err != nil {
-				return
-			}
-		}
-	}()
+	s := &session{T: d.T, keyboard: keyboard, screen: vt.NewEmulator(160, 30), ended: make(chan int, 1)}
+	var copying sync.WaitGroup
+	copying.Go(func() { _, _ = io.Copy(s, keyboard) })
+	copying.Go(func() { _, _ = io.Copy(keyboard, s.screen) })
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan struct{})
 	go func() {
@@ -56,29 +59,22 @@ func (d *desk) terminal(args ...string) *session {
 		<-ran
 		_ = tty.Close()
 		_ = keyboard.Close()
-		<-read
+		answers, ok := s.screen.InputPipe().(io.Closer)
+		require.True(d, ok)
+		_ = answers.Close() // the emulator's own Close is not safe beside a Read
+		copying.Wait()
 	})
 	return s
 }
 
-// sees waits until something was written to the screen since the last key, and returns all of that.
-func (s *session) sees(what string) string {
+// sees waits until something stands on the screen.
+func (s *session) sees(what string) {
 	s.Helper()
-	var seen string
-	redistest.Eventually(s, 20*time.Second, "the screen shows "+what, func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		seen = s.screen.String()
-		return strings.Contains(seen, what)
-	})
-	return seen
+	redistest.Eventually(s, 20*time.Second, "the screen shows "+what, func() bool { return s.shows(what) })
 }
 
 func (s *session) press(keys string) {
 	s.Helper()
-	s.mu.Lock()
-	s.screen.Reset()
-	s.mu.Unlock()
 	_, err := io.WriteString(s.keyboard, keys)
 	require.NoError(s, err)
 }
@@ -107,7 +103,6 @@ func TestTop(t *testing.T) {
 	s.sees("2 waiting, 2 in flight")
 	d.redis.Kill()
 	s.sees("no news since")
-	s.press(" ")
 	d.redis.Restart()
 	s.sees("up and down choose a pool")
 	s.press("q")
@@ -141,4 +136,17 @@ func TestConfirmingInATerminal(t *testing.T) {
 	s.sees("nobody confirmed it in time")
 	require.Equal(t, exitRefused, s.ends())
 	s.press("\r") // what still reads must end with the terminal
+}
+
+// Whoever thinks before they confirm does not take the time from what they confirm.
+func TestTimeBeginsWithTheConfirmation(t *testing.T) {
+	d := scene(t)
+	began := time.Now()
+	s := d.terminal("tasks", "cancel", "orders", "order-1", "3", "--command-timeout", "4s")
+	s.sees("Go on? [y/N]")
+	redistest.Eventually(s, 4*time.Second, "more than half of the time is over", func() bool { return time.Since(began) > 2500*time.Millisecond })
+	require.NoError(t, d.redis.Client().Do(t.Context(), "CLIENT", "PAUSE", 2000, "WRITE").Err())
+	s.press("y\r")
+	s.sees("Cancelled 1 task of run order-1.")
+	require.Equal(t, exitOK, s.ends())
 }

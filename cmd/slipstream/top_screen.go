@@ -7,8 +7,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	tea "github.com/charmbracelet/bubbletea"
-	"github.com/charmbracelet/lipgloss"
+	tea "charm.land/bubbletea/v2"
+	"charm.land/lipgloss/v2"
 )
 
 // topModel is the screen of top.
@@ -41,7 +41,7 @@ func (m topModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
-	case tea.KeyMsg:
+	case tea.KeyPressMsg:
 		switch msg.String() {
 		case "q", "esc", "ctrl+c":
 			return m, tea.Quit
@@ -73,7 +73,13 @@ var (
 	alarm   = lipgloss.NewStyle().Foreground(lipgloss.Color("1")).Bold(true)
 )
 
-func (m topModel) View() string {
+func (m topModel) View() tea.View {
+	v := tea.NewView(m.screen())
+	v.AltScreen = true
+	return v
+}
+
+func (m topModel) screen() string {
 	lines := []string{
 		bold.Render(m.fit("slipstream top  " + m.last.at.Format("15:04:05") + "  " + m.title)),
 		m.fit(m.totals()),
