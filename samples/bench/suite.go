@@ -51,6 +51,9 @@ func runCase(ctx context.Context, c config, b *benchCase, program *devstack.Prog
 		r.Stack, r.Versions = l.stack.Describe(), versions.Of(ctx, l.client, l.stack)
 	}
 
+	fmt.Fprintf(out, "%s: slipstream top --redis %s --address %s --namespace %s --key-prefix %s\n",
+		b.name, l.stack.RedisURL(), l.stack.Temporal(), l.stack.Namespace(), l.prefix)
+
 	s := b.sizes[c.suite]
 	if c.reps > 0 {
 		s.Reps = c.reps

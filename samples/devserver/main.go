@@ -1,7 +1,7 @@
 // Command devserver runs a Temporal server and a Redis for development until it is interrupted.
 //
 // Once both answer, it prints their addresses as one line of JSON on standard output, and for people how to use them on
-// standard error. Nothing is kept: the next start is empty (-redis-dir keeps Redis' data).
+// standard error. Nothing is kept: the next start is empty (-temporal-file and -redis-dir keep data).
 //
 //	go run ./samples/devserver
 package main
@@ -32,6 +32,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	flags := flag.NewFlagSet("devserver", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	o.BindFlags(flags)
+	flags.StringVar(&o.TemporalFile, "temporal-file", "", "SQLite `FILE` in which the Temporal server keeps its data (default: nothing is kept)")
+	flags.IntVar(&o.TemporalPort, "temporal-port", 0, "port of the Temporal server with -temporal-file (0: any free one)")
 	flags.IntVar(&o.RedisPort, "redis-port", 0, "port of the Redis that is started (0: any free one)")
 	flags.StringVar(&o.RedisDir, "redis-dir", "", "`FOLDER` in which redis-server keeps its data (default: nothing is kept)")
 	flags.BoolVar(&o.NoRedis, "no-redis", false, "start no Redis")

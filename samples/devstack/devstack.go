@@ -21,6 +21,11 @@ type Options struct {
 	// Namespace is the namespace to use on that server, which must have it. Default: "default". An embedded
 	// server brings its own namespace, so Namespace without Temporal is an error.
 	Namespace string
+	// TemporalFile is the SQLite file in which the embedded server keeps its data, so that the next one goes on where this
+	// one ended, however it ended. It is made where it is missing. Empty: everything is in memory.
+	TemporalFile string
+	// TemporalPort is the port of the embedded server with a TemporalFile. 0: any free port.
+	TemporalPort int
 	// Redis is the URL of a running Redis, such as redis://localhost:6379/0. Empty: one is started.
 	Redis string
 	// RedisPort is the port of the Redis that is started. 0: any free port.
@@ -49,6 +54,15 @@ func (o Options) Validate() error {
 			return err
 		}
 	}
+	if o.Temporal != "" && (o.TemporalFile != "" || o.TemporalPort != 0) {
+		return errors.New("devstack: TemporalFile and TemporalPort are for a server that is started here; drop them, or drop the Temporal address")
+	}
+	if o.TemporalPort != 0 && o.TemporalFile == "" {
+		return fmt.Errorf("devstack: Temporal port %d needs a file: add TemporalFile, or drop the port (a server in memory takes any)", o.TemporalPort)
+	}
+	if o.TemporalPort < 0 || o.TemporalPort > 65535 {
+		return fmt.Errorf("devstack: Temporal port %d is not a port; use 1 to 65535, or 0 for a free one", o.TemporalPort)
+	}
 	if o.Redis != "" {
 		if _, err := parseRedisURL(o.Redis); err != nil {
 			return err
@@ -76,6 +90,7 @@ type part struct {
 	describe  string
 	pid       int // of the child process it runs in, 0 if there is none
 	stop      func() error
+	kill      func() error // nil where there is no child process
 }
 
 // Start starts or checks what o asks for and returns when both halves answer. ctx bounds the start only: what was
@@ -105,6 +120,15 @@ func (s *Stack) Namespace() string { return s.temporal.namespace }
 
 // TemporalPID is the process ID of the Temporal server where it runs in a child process of this one, else 0.
 func (s *Stack) TemporalPID() int { return s.temporal.pid }
+
+// KillTemporal ends the process of the Temporal server as a crash would, where it runs in a child process of this one, and
+// returns once it is gone. The error says if it ended in another way, or before. Stop is still to be called.
+func (s *Stack) KillTemporal() error {
+	if s.temporal.kill == nil {
+		return errors.New("devstack: the Temporal server does not run in a child process")
+	}
+	return s.temporal.kill()
+}
 
 // RedisURL is the URL of the Redis, or empty with Options.NoRedis.
 func (s *Stack) RedisURL() string { return s.redis.address }

@@ -5,11 +5,13 @@ import (
 	"flag"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
 	"go.uber.org/goleak"
 )
 
@@ -55,6 +57,38 @@ func TestProgramStartsOneStackAfterTheOther(t *testing.T) {
 	}
 }
 
+// A server that was killed leaves what it had acknowledged to the next one on its file and port.
+func TestTemporalServerGoesOnWhereAKilledOneEnded(t *testing.T) {
+	p, err := Build(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Remove()) })
+	port, err := freePort(t.Context())
+	require.NoError(t, err)
+	o := Options{NoRedis: true, TemporalFile: filepath.Join(t.TempDir(), "temporal.sqlite"), TemporalPort: port}
+	var pid int
+	for round := range 2 {
+		s, err := p.Start(t.Context(), o)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = s.Stop() })
+		require.NotEqual(t, pid, s.TemporalPID())
+		pid = s.TemporalPID()
+		c, err := client.DialContext(t.Context(), client.Options{HostPort: s.Temporal(), Namespace: s.Namespace(), Logger: silent{}})
+		require.NoError(t, err)
+		if round == 0 {
+			_, err = c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "kept", TaskQueue: "nobody"}, "Workflow")
+			require.NoError(t, err)
+		} else {
+			_, err = c.DescribeWorkflowExecution(t.Context(), "kept", "")
+			require.NoError(t, err)
+		}
+		c.Close()
+		require.NoError(t, s.KillTemporal())
+		require.Error(t, checkTemporal(t.Context(), s.Temporal(), s.Namespace()))
+		require.Error(t, s.KillTemporal(), "it is gone")
+		require.NoError(t, s.Stop())
+	}
+}
+
 func TestNoRedis(t *testing.T) {
 	p, err := startRedisOf(t, Options{NoRedis: true})
 	require.NoError(t, err)
@@ -90,6 +124,9 @@ func TestValidate(t *testing.T) {
 		"no port":               {Options{Temporal: "localhost"}, "is not HOST:PORT"},
 		"redis scheme":          {Options{Redis: "http://localhost"}, "Redis URL is not valid"},
 		"redis port":            {Options{RedisPort: 70000}, "is not a port"},
+		"temporal port":         {Options{TemporalFile: "f", TemporalPort: 70000}, "is not a port"},
+		"temporal port alone":   {Options{TemporalPort: 7233}, "needs a file"},
+		"external and file":     {Options{Temporal: "localhost:7233", TemporalFile: "f"}, "drop them"},
 		"external and port":     {Options{Redis: "redis://localhost", RedisPort: 1}, "drop them"},
 		"password stays hidden": {Options{Redis: "redis://:secret@localhost:6379/x"}, "write it like"},
 	} {

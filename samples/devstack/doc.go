@@ -10,6 +10,9 @@
 // the Temporal server, or should not share a process with it. [Build] and [Program.Start] do the two steps of it one by
 // one.
 //
+// Options.TemporalFile makes the embedded server a lasting one: its data is in an SQLite file, and a server that is started
+// on the same file and port takes over, also from one that was killed.
+//
 // A dev stack is for trying things out. The embedded server keeps its data in SQLite, over one connection, with one
 // history shard: figures measured on it compare two programs, they do not describe a Temporal cluster.
 package devstack

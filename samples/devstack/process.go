@@ -46,27 +46,39 @@ func StartProcess(ctx context.Context, o Options) (*Stack, error) {
 }
 
 // Program is a compiled samples/devserver, for callers that start one stack after the other. Safe for concurrent use.
-type Program struct{ dir string }
+type Program struct {
+	path string
+	dir  string // to remove; empty where the program is somebody else's
+}
 
 // Build compiles samples/devserver into a temporary folder, without the race detector. It needs the go command and a
-// working directory inside this repository.
+// working directory inside this repository. Where SLIPSTREAM_DEVSERVER names the program, it has been compiled already:
+// linking it takes longer than many a test that needs it.
 func Build(ctx context.Context) (*Program, error) {
+	if path := os.Getenv("SLIPSTREAM_DEVSERVER"); path != "" {
+		if _, err := os.Stat(path); err != nil {
+			return nil, fmt.Errorf("devstack: SLIPSTREAM_DEVSERVER does not name the program: %w; build it with go build %s, or unset it", err, devserver)
+		}
+		return &Program{path: path}, nil
+	}
 	dir, err := os.MkdirTemp("", "slipstream-devserver-")
 	if err != nil {
 		return nil, fmt.Errorf("devstack: no temporary folder for devserver: %w", err)
 	}
-	p := &Program{dir: dir}
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", p.path(), devserver).CombinedOutput(); err != nil {
+	p := &Program{path: filepath.Join(dir, "devserver.exe"), dir: dir} // Windows wants the suffix, nobody else minds
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", p.path, devserver).CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("devstack: cannot build %s: %w\n%s", devserver, err, out), p.Remove())
 	}
 	return p, nil
 }
 
-// Remove deletes the program. Stacks that run stay running, except that Windows keeps the file of those.
-func (p *Program) Remove() error { return os.RemoveAll(p.dir) }
-
-func (p *Program) path() string {
-	return filepath.Join(p.dir, "devserver.exe") // Windows wants the suffix, nobody else minds
+// Remove deletes the program that Build has compiled. Stacks that run stay running, except that Windows keeps the file of
+// those.
+func (p *Program) Remove() error {
+	if p.dir == "" {
+		return nil
+	}
+	return os.RemoveAll(p.dir)
 }
 
 // Start runs the program as a child process with o. The process ends at Stop, and also when this one dies.
@@ -74,7 +86,7 @@ func (p *Program) Start(ctx context.Context, o Options) (*Stack, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(p.path(), devserverArgs(o)...)
+	cmd := exec.Command(p.path, devserverArgs(o)...)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -86,25 +98,25 @@ func (p *Program) Start(ctx context.Context, o Options) (*Stack, error) {
 	}
 	defer stdout.Close()
 	cmd.Stdout = stdoutWriter
-	process, err := startChild(cmd)
+	process, err := StartChild(cmd)
 	stdoutWriter.Close()
 	if err != nil {
 		return nil, err
 	}
 	stop := func() error {
 		stdin.Close()
-		return process.stop()
+		return process.Stop()
 	}
 	addresses, err := awaitAddresses(ctx, stdout)
 	if err != nil {
 		return nil, errors.Join(err, stop())
 	}
-	pid := 0
+	pid, kill := 0, (func() error)(nil)
 	if o.Temporal == "" {
-		pid = process.cmd.Process.Pid
+		pid, kill = process.cmd.Process.Pid, process.Kill
 	}
 	return &Stack{
-		temporal: part{address: addresses.Temporal, namespace: addresses.Namespace, describe: addresses.Describe, pid: pid, stop: stop},
+		temporal: part{address: addresses.Temporal, namespace: addresses.Namespace, describe: addresses.Describe, pid: pid, stop: stop, kill: kill},
 		redis:    part{address: addresses.Redis},
 	}, nil
 }
@@ -116,6 +128,12 @@ func devserverArgs(o Options) []string {
 	}
 	if o.Namespace != "" {
 		args = append(args, "-namespace", o.Namespace)
+	}
+	if o.TemporalFile != "" {
+		args = append(args, "-temporal-file", o.TemporalFile)
+	}
+	if o.TemporalPort != 0 {
+		args = append(args, "-temporal-port", strconv.Itoa(o.TemporalPort))
 	}
 	if o.Redis != "" {
 		args = append(args, "-redis", o.Redis)

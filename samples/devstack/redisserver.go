@@ -53,19 +53,19 @@ func launchRedisServer(ctx context.Context, binary string, port int, dataDir str
 	}()
 
 	logFile := filepath.Join(home, "redis.log")
-	server, err := startChild(exec.Command(binary, redisArgs(port, home, dataDir, logFile)...))
+	server, err := StartChild(exec.Command(binary, redisArgs(port, home, dataDir, logFile)...))
 	if err != nil {
 		return part{}, err
 	}
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	version, err := awaitRedis(ctx, server, address)
 	if err != nil {
-		return part{}, errors.Join(fmt.Errorf("devstack: redis-server on port %d did not start: %w%s", port, err, lastLines(logFile)), server.stop())
+		return part{}, errors.Join(fmt.Errorf("devstack: redis-server on port %d did not start: %w%s", port, err, lastLines(logFile)), server.Stop())
 	}
 	return part{
 		address:  "redis://" + address,
 		describe: fmt.Sprintf("Redis: redis-server %s (child process) at %s", version, address),
-		stop:     func() error { return errors.Join(server.stop(), os.RemoveAll(home)) },
+		stop:     func() error { return errors.Join(server.Stop(), os.RemoveAll(home)) },
 	}, nil
 }
 
@@ -88,7 +88,7 @@ func redisArgs(port int, home, dataDir, logFile string) []string {
 }
 
 // awaitRedis returns the server's version once it answers.
-func awaitRedis(ctx context.Context, server *child, address string) (string, error) {
+func awaitRedis(ctx context.Context, server *Child, address string) (string, error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -14,7 +14,7 @@ import (
 
 func startTemporal(ctx context.Context, o Options) (part, error) {
 	if o.Temporal == "" {
-		return startEmbeddedTemporal(ctx)
+		return startEmbeddedTemporal(ctx, o)
 	}
 	namespace := o.Namespace
 	if namespace == "" {

@@ -1,4 +1,4 @@
-//go:build !race
+//go:build !race && !no_embedded_temporal
 
 package devstack
 
@@ -38,7 +38,10 @@ var dynamicConfig = dynamicconfig.StaticClient{
 }
 
 // startEmbeddedTemporal runs a Temporal server in this process.
-func startEmbeddedTemporal(ctx context.Context) (part, error) {
+func startEmbeddedTemporal(ctx context.Context, o Options) (part, error) {
+	if o.TemporalFile != "" {
+		return startStoredTemporal(ctx, o)
+	}
 	server, err := newServer()
 	if err != nil {
 		return part{}, err

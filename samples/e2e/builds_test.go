@@ -32,12 +32,17 @@ func (f *fleet) worker(build string, o workerOptions) *workerProcess {
 	return startWorkerProcess(f.t, o)
 }
 
-// makeCurrent gives the build the runs that are new, and those that are not pinned.
 func (f *fleet) makeCurrent(build string) {
 	f.t.Helper()
+	makeCurrent(f.t, f.c, f.deployment, build)
+}
+
+// makeCurrent gives the build the runs that are new, and those that are not pinned.
+func makeCurrent(t *testing.T, c client.Client, deployment, build string) {
+	t.Helper()
 	var err error
-	require.Eventually(f.t, func() bool { // a version exists once its pollers are known
-		_, err = f.c.WorkerDeploymentClient().GetHandle(f.deployment).SetCurrentVersion(f.t.Context(), client.WorkerDeploymentSetCurrentVersionOptions{BuildID: build})
+	require.Eventually(t, func() bool { // a version exists once its pollers are known
+		_, err = c.WorkerDeploymentClient().GetHandle(deployment).SetCurrentVersion(t.Context(), client.WorkerDeploymentSetCurrentVersionOptions{BuildID: build})
 		return err == nil
 	}, time.Minute, 100*time.Millisecond, "%v", err)
 }

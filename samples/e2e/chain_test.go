@@ -101,7 +101,7 @@ func TestChainGoesFromStepToStepInTheQueue(t *testing.T) {
 	require.NoError(t, run.Get(t.Context(), &got))
 	require.Equal(t, "rough|text of rough|printed text of rough", got)
 	b.requireRouted(run)
-	require.Equal(t, 3, b.events(run, enumspb.EVENT_TYPE_MARKER_RECORDED), "version, route and one dispatch")
+	require.Equal(t, 2, b.events(run, enumspb.EVENT_TYPE_MARKER_RECORDED), "route record and one dispatch")
 
 	require.Len(t, p.attempts("Write"), 1)
 	checks := p.attempts("Check")

@@ -29,6 +29,7 @@ import (
 	"github.com/slipstream-go/slipstream/activity"
 	"github.com/slipstream-go/slipstream/batchqueue"
 	"github.com/slipstream-go/slipstream/plugin"
+	"github.com/slipstream-go/slipstream/samples/e2e/tenant"
 	"github.com/slipstream-go/slipstream/workflow"
 )
 
@@ -58,7 +59,7 @@ func collect(ctx sdkworkflow.Context, n int) ([]ending, error) {
 			if err := c.GetContext(ctx, &e.Context); err != nil {
 				return nil, err
 			}
-			e.Tenant, _ = ctx.Value(tenantKey{}).(string)
+			e.Tenant, _ = ctx.Value(tenant.Key{}).(string)
 			endings[c.Index] = e
 		}
 		got += len(completions)
@@ -154,15 +155,15 @@ func (c *caller) awaitStates(h activity.Handle, want map[string]int) {
 func TestATaskWithoutWorkflow(t *testing.T) {
 	inspect := func(ctx context.Context) (string, error) {
 		info := sdkactivity.GetInfo(ctx)
-		tenant, _ := ctx.Value(tenantKey{}).(string)
-		return fmt.Sprint(info.ActivityID, " ", info.IsWorkflowActivity(), " ", info.ActivityRunID != "", " ", info.Attempt, " ", tenant), nil
+		name, _ := ctx.Value(tenant.Key{}).(string)
+		return fmt.Sprint(info.ActivityID, " ", info.IsWorkflowActivity(), " ", info.ActivityRunID != "", " ", info.Attempt, " ", name), nil
 	}
-	propagators := []sdkworkflow.ContextPropagator{tenant{}}
+	propagators := []sdkworkflow.ContextPropagator{tenant.Propagator{}}
 	b := newBed(t, bedOptions{
 		plugin:      plugin.Options{Marks: []plugin.Mark{{Activity: "inspect"}}},
 		propagators: propagators, named: map[string]any{"inspect": inspect},
 	}, []any{collect})
-	ctx := context.WithValue(t.Context(), tenantKey{}, "acme")
+	ctx := context.WithValue(t.Context(), tenant.Key{}, "acme")
 	run, err := b.c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{TaskQueue: b.taskQueue}, collect, 1)
 	require.NoError(t, err)
 
@@ -349,7 +350,7 @@ func TestFireAndForget(t *testing.T) {
 
 	_, err = c.queue.Enqueue(t.Context(), activity.BatchOptions{TaskQueue: b.taskQueue + "-nobody"}, echo("x"))
 	require.ErrorIs(t, err, activity.ErrNotHandled)
-	_, err = c.queue.Enqueue(t.Context(), activity.BatchOptions{TaskQueue: b.taskQueue}, activity.Task{Activity: WhichTenant, StartToCloseTimeout: time.Minute})
+	_, err = c.queue.Enqueue(t.Context(), activity.BatchOptions{TaskQueue: b.taskQueue}, activity.Task{Activity: tenant.WhichTenant, StartToCloseTimeout: time.Minute})
 	require.ErrorIs(t, err, activity.ErrNotMarked)
 }
 

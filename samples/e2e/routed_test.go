@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,12 +20,15 @@ import (
 	sdkactivity "go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 	sdkworkflow "go.temporal.io/sdk/workflow"
+	"google.golang.org/grpc"
 
 	"github.com/slipstream-go/slipstream/activity"
 	"github.com/slipstream-go/slipstream/plugin"
+	"github.com/slipstream-go/slipstream/samples/e2e/tenant"
 )
 
 // bed is one worker with the plugin, on a task queue of its own.
@@ -40,6 +44,9 @@ type bedOptions struct {
 	propagators []sdkworkflow.ContextPropagator
 	converter   converter.DataConverter
 	named       map[string]any // more activities, registered under these names
+	hostPort    string         // where it is not the stack's own
+	dial        []grpc.DialOption
+	logger      log.Logger
 }
 
 // newBed starts a worker with the activities, all of them marked.
@@ -57,8 +64,9 @@ func newBed(t *testing.T, o bedOptions, workflows []any, activities ...any) *bed
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = p.Close() })
 	c, err := client.DialContext(t.Context(), client.Options{
-		HostPort: stack.Temporal(), Namespace: stack.Namespace(), Plugins: []client.Plugin{p},
-		ContextPropagators: o.propagators, DataConverter: o.converter, Logger: quiet(),
+		HostPort: cmp.Or(o.hostPort, stack.Temporal()), Namespace: stack.Namespace(), Plugins: []client.Plugin{p},
+		ContextPropagators: o.propagators, DataConverter: o.converter, Logger: cmp.Or(o.logger, quiet()),
+		ConnectionOptions: client.ConnectionOptions{DialOptions: o.dial},
 	})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
@@ -300,68 +308,20 @@ func TestDuplicateAndJunkSignals(t *testing.T) {
 	require.Equal(t, 1, e.times("first"))
 }
 
-// tenant is a strict propagator: without its header everything is an error.
-type tenant struct{}
-
-type tenantKey struct{}
-
-func (tenant) write(w sdkworkflow.HeaderWriter, v any) error {
-	s, ok := v.(string)
-	if !ok {
-		return nil
-	}
-	p, err := converter.GetDefaultDataConverter().ToPayload(s)
-	w.Set("tenant", p)
-	return err
-}
-
-func (tenant) read(r sdkworkflow.HeaderReader) (string, error) {
-	p, ok := r.Get("tenant")
-	if !ok {
-		return "", errors.New("no tenant in the header")
-	}
-	var s string
-	err := converter.GetDefaultDataConverter().FromPayload(p, &s)
-	return s, err
-}
-
-func (p tenant) Inject(ctx context.Context, w sdkworkflow.HeaderWriter) error {
-	return p.write(w, ctx.Value(tenantKey{}))
-}
-
-func (p tenant) InjectFromWorkflow(ctx sdkworkflow.Context, w sdkworkflow.HeaderWriter) error {
-	return p.write(w, ctx.Value(tenantKey{}))
-}
-
-func (p tenant) Extract(ctx context.Context, r sdkworkflow.HeaderReader) (context.Context, error) {
-	s, err := p.read(r)
-	return context.WithValue(ctx, tenantKey{}, s), err
-}
-
-func (p tenant) ExtractToWorkflow(ctx sdkworkflow.Context, r sdkworkflow.HeaderReader) (sdkworkflow.Context, error) {
-	s, err := p.read(r)
-	return sdkworkflow.WithValue(ctx, tenantKey{}, s), err
-}
-
-func WhichTenant(ctx context.Context) (string, error) {
-	s, _ := ctx.Value(tenantKey{}).(string)
-	return s, nil
-}
-
 // The host context is found beside a strict propagator and a session worker, whose
 // pollers share the worker's instance key; and what the propagator carries reaches the
 // workflow, the handler and the signal.
 func TestStrictPropagatorAndSessionWorker(t *testing.T) {
 	workflow := func(ctx sdkworkflow.Context) (string, error) {
 		var r string
-		err := sdkworkflow.ExecuteActivity(withOptions(ctx), WhichTenant).Get(ctx, &r)
+		err := sdkworkflow.ExecuteActivity(withOptions(ctx), tenant.WhichTenant).Get(ctx, &r)
 		return r, err
 	}
 	b := newBed(t, bedOptions{
 		plugin: plugin.Options{Window: -1}, worker: worker.Options{EnableSessionWorker: true},
-		propagators: []sdkworkflow.ContextPropagator{tenant{}},
-	}, []any{workflow}, WhichTenant)
-	ctx := context.WithValue(t.Context(), tenantKey{}, "acme")
+		propagators: []sdkworkflow.ContextPropagator{tenant.Propagator{}},
+	}, []any{workflow}, tenant.WhichTenant)
+	ctx := context.WithValue(t.Context(), tenant.Key{}, "acme")
 	run, err := b.c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{TaskQueue: b.taskQueue}, workflow)
 	require.NoError(t, err)
 	var r string

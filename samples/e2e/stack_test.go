@@ -13,11 +13,13 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
 	"go.uber.org/goleak"
 
+	"github.com/slipstream-go/slipstream/internal/redistest"
 	"github.com/slipstream-go/slipstream/samples/devstack"
 )
 
@@ -61,7 +63,7 @@ func build(t *testing.T, program string, race bool) string {
 	t.Helper()
 	building.Lock()
 	defer building.Unlock()
-	path := filepath.Join(binaries, program+".exe")
+	path := filepath.Join(binaries, fmt.Sprintf("%s-%t.exe", program, race))
 	if _, err := os.Stat(path); err == nil {
 		return path
 	}
@@ -74,10 +76,22 @@ func build(t *testing.T, program string, race bool) string {
 	return path
 }
 
-// freshTaskQueue is a task queue, and so a pool, that nobody else uses.
+// freshTaskQueue is a task queue, and so a pool, that nobody else uses. When the test is over, and with it the workers
+// that it started later, nothing of the pool may be in Redis for good but what has an owner.
 func freshTaskQueue(t *testing.T) string {
 	t.Helper()
-	return strings.ReplaceAll(t.Name(), "/", "-") + "-" + uuid.NewString()
+	taskQueue := strings.ReplaceAll(t.Name(), "/", "-") + "-" + uuid.NewString()
+	t.Cleanup(func() {
+		if t.Failed() {
+			return // it may have stopped anywhere
+		}
+		options, err := redis.ParseURL(stack.RedisURL())
+		require.NoError(t, err)
+		rdb := redis.NewClient(options)
+		defer rdb.Close()
+		redistest.NoLeftovers(t, rdb, "slipstream:{*/"+taskQueue+"*")
+	})
+	return taskQueue
 }
 
 // dial connects to the stack's Temporal server.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/baggage"
+	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	sdkactivity "go.temporal.io/sdk/activity"
@@ -27,6 +30,7 @@ import (
 	"github.com/slipstream-go/slipstream/plugin"
 	"github.com/slipstream-go/slipstream/samples/e2e/scenario"
 	"github.com/slipstream-go/slipstream/samples/internal/tracetree"
+	"github.com/slipstream-go/slipstream/workflow"
 )
 
 // tracer is a client whose spans, and those of its plugin, are kept.
@@ -34,6 +38,7 @@ type tracer struct {
 	t        *testing.T
 	exporter *tracetree.Exporter
 	provider *sdktrace.TracerProvider
+	plugin   *plugin.Plugin
 	client.Client
 }
 
@@ -57,14 +62,20 @@ func newTracer(t *testing.T, o tracerOptions) *tracer {
 	t.Cleanup(func() { _ = p.Close() })
 	options := client.Options{HostPort: stack.Temporal(), Namespace: stack.Namespace(), Plugins: []client.Plugin{p}, Logger: quiet()}
 	if o.interceptor {
-		i, err := opentelemetry.NewTracingInterceptor(opentelemetry.TracerOptions{Tracer: provider.Tracer("temporal")})
-		require.NoError(t, err)
-		options.Interceptors = []interceptor.ClientInterceptor{i}
+		options.Interceptors = tracedBySDK(t, provider)
 	}
 	c, err := client.DialContext(t.Context(), options)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
-	return &tracer{t: t, exporter: exporter, provider: provider, Client: c}
+	return &tracer{t: t, exporter: exporter, provider: provider, plugin: p, Client: c}
+}
+
+// tracedBySDK are the interceptors of a client whose calls the SDK traces.
+func tracedBySDK(t *testing.T, provider *sdktrace.TracerProvider) []interceptor.ClientInterceptor {
+	t.Helper()
+	i, err := opentelemetry.NewTracingInterceptor(opentelemetry.TracerOptions{Tracer: provider.Tracer("temporal")})
+	require.NoError(t, err)
+	return []interceptor.ClientInterceptor{i}
 }
 
 // worker starts one; the test stops it, or calls what is returned to have all of its spans.
@@ -75,6 +86,16 @@ func (tr *tracer) worker(taskQueue string, o worker.Options, register func(worke
 	require.NoError(tr.t, w.Start())
 	tr.t.Cleanup(w.Stop)
 	return w.Stop
+}
+
+// awaitDelivery waits until a delivery has ended with the code.
+func (tr *tracer) awaitDelivery(code codes.Code) {
+	tr.t.Helper()
+	require.Eventually(tr.t, func() bool {
+		return slices.ContainsFunc(tr.exporter.Spans(), func(s sdktrace.ReadOnlySpan) bool {
+			return strings.HasPrefix(s.Name(), "deliver ") && s.Status().Code == code
+		})
+	}, time.Minute, 10*time.Millisecond, "no delivery ended with %s", code)
 }
 
 // requireTree waits for the trace: one line per span, with what it links to.
@@ -93,19 +114,13 @@ type stringer func() string
 func (s stringer) String() string { return s() }
 
 func describeTree(spans []sdktrace.ReadOnlySpan, taskQueue string) []string {
-	names := map[trace.SpanID]string{}
-	for _, s := range spans {
-		names[s.SpanContext().SpanID()] = describeSpan(s, taskQueue)
-	}
+	links := tracetree.Links(spans, func(s sdktrace.ReadOnlySpan) string { return describeSpan(s, taskQueue) })
 	return tracetree.Tree(spans, func(s sdktrace.ReadOnlySpan) string {
 		line := fmt.Sprintf("%s [%s]", describeSpan(s, taskQueue), s.SpanKind())
 		if s.Status().Code.String() == "Error" {
 			line += " failed"
 		}
-		for _, l := range s.Links() {
-			line += " -> " + names[l.SpanContext.SpanID()]
-		}
-		return line
+		return line + links(s)
 	})
 }
 
@@ -120,11 +135,12 @@ func describeSpan(s sdktrace.ReadOnlySpan, taskQueue string) string {
 	return name
 }
 
-// The pipeline of scenario has three steps. The first one's executor is killed with it, the second one fails once.
-func TestTraceOfAPipelineWithARetryAndAReclaim(t *testing.T) {
-	steps := &tracedSteps{}
-	tr := newTracer(t, tracerOptions{interceptor: true, activities: []any{"Double"}})
-	taskQueue := freshTaskQueue(t)
+// pipelineWithAReclaim runs the pipeline of scenario, which has three steps. The first one's executor is killed with it, the
+// second one fails once. What enqueue adds meanwhile, if it is not nil, is killed too, and its delivery must fail.
+func pipelineWithAReclaim(t *testing.T, steps *tracedSteps, enqueue func(q *activity.Queue, taskQueue string)) (tr *tracer, taskQueue string) {
+	t.Helper()
+	tr = newTracer(t, tracerOptions{interceptor: true, activities: []any{"Double"}})
+	taskQueue = freshTaskQueue(t)
 	// A worker that has no executor, and another one that will be killed: the first claim is the latter's.
 	stopWorkflows := tr.worker(taskQueue, worker.Options{MaxConcurrentWorkflowTaskPollers: 2}, func(w worker.Worker) { w.RegisterWorkflow(scenario.Pipelines) })
 	doomed := startWorkerProcess(t, workerOptions{name: "doomed", taskQueue: taskQueue, concurrency: 10, stuck: true, activitiesOnly: true})
@@ -135,15 +151,27 @@ func TestTraceOfAPipelineWithARetryAndAReclaim(t *testing.T) {
 	root.End()
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return doomed.started() == 1 }, time.Minute, 10*time.Millisecond, "the first step must be claimed")
+	if enqueue != nil {
+		enqueue(tr.plugin.Queue(), taskQueue)
+		require.Eventually(t, func() bool { return doomed.started() == 2 }, time.Minute, 10*time.Millisecond, "and what is beside it")
+	}
 
 	stopSteps := tr.worker(taskQueue, worker.Options{DisableWorkflowWorker: true}, func(w worker.Worker) {
 		w.RegisterActivityWithOptions(steps.double, sdkactivity.RegisterOptions{Name: "Double"})
 	})
 	doomed.kill()
 	require.NoError(t, run.Get(t.Context(), nil))
+	if enqueue != nil {
+		tr.awaitDelivery(codes.Error)
+	}
 	stopSteps()
 	stopWorkflows()
+	return tr, taskQueue
+}
 
+func TestTraceOfAPipelineWithARetryAndAReclaim(t *testing.T) {
+	steps := &tracedSteps{}
+	tr, taskQueue := pipelineWithAReclaim(t, steps, nil)
 	tr.requireTree(taskQueue,
 		"caller [internal]",
 		"  StartWorkflow:Pipelines [client]",
@@ -172,11 +200,14 @@ func TestTraceOfAPipelineWithARetryAndAReclaim(t *testing.T) {
 
 // tracedSteps are the pipeline's, of a worker that is not killed.
 type tracedSteps struct {
+	mu      sync.Mutex // protects what follows
 	calls   int
 	tenants []string
 }
 
 func (s *tracedSteps) double(ctx context.Context, value int, _ time.Duration) (scenario.Doubled, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.tenants = append(s.tenants, baggage.FromContext(ctx).Member("tenant").Value())
 	if s.calls++; s.calls == 2 {
 		return scenario.Doubled{}, errors.New("no luck")
@@ -245,4 +276,254 @@ func TestTraceOfAWaveWithoutTheInterceptor(t *testing.T) {
 	for range calls + 1 {
 		require.True(t, (<-inHandlers).IsValid(), "the handler sees its span")
 	}
+}
+
+// A chain is one call of the workflow, with one enqueue. What begins a step is the step before, and only the last has an
+// outcome to deliver.
+func TestTraceOfAChain(t *testing.T) {
+	tr := newTracer(t, tracerOptions{interceptor: true, activities: []any{"Add", "Double"}, plugin: plugin.Options{Window: -1}})
+	taskQueue := freshTaskQueue(t)
+	failed := false
+	stop := tr.worker(taskQueue, worker.Options{}, func(w worker.Worker) {
+		w.RegisterWorkflowWithOptions(func(ctx sdkworkflow.Context) (n int, err error) {
+			ctx = sdkworkflow.WithActivityOptions(ctx, sdkworkflow.ActivityOptions{
+				StartToCloseTimeout: time.Minute, RetryPolicy: &temporal.RetryPolicy{InitialInterval: 10 * time.Millisecond},
+			})
+			err = workflow.Chain(ctx, 1, workflow.Step{Activity: "Add"}, workflow.Step{Activity: "Double"}, workflow.Step{Activity: "Add"}).Get(ctx, &n)
+			return n, err
+		}, sdkworkflow.RegisterOptions{Name: "chain"})
+		w.RegisterActivityWithOptions(func(_ context.Context, n int) (int, error) { return n + 1, nil }, sdkactivity.RegisterOptions{Name: "Add"})
+		w.RegisterActivityWithOptions(func(_ context.Context, n int) (int, error) {
+			if !failed {
+				failed = true
+				return 0, errors.New("no luck")
+			}
+			return 2 * n, nil
+		}, sdkactivity.RegisterOptions{Name: "Double"})
+	})
+	run, err := tr.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{TaskQueue: taskQueue, ID: taskQueue}, "chain")
+	require.NoError(t, err)
+	var n int
+	require.NoError(t, run.Get(t.Context(), &n))
+	require.Equal(t, 5, n)
+	stop()
+
+	tr.requireTree(taskQueue,
+		"StartWorkflow:chain [client]",
+		"  RunWorkflow:chain [server]",
+		"    StartActivity:Add [client]",
+		"      enqueue Q Add [producer]",
+		"        process Q Add 1 [consumer]",
+		"          RunActivity:Add [server]",
+		"          process Q Double 1 [consumer] failed",
+		"            RunActivity:Double [server] failed",
+		"          process Q Double 2 [consumer] -> process Q Double 1",
+		"            RunActivity:Double [server]",
+		"            process Q Add 1 [consumer]",
+		"              RunActivity:Add [server]",
+		"              deliver Q signal 1 [client]",
+	)
+}
+
+// batchToldByASignal enqueues two tasks without a workflow. The second one waits until a workflow was told of the first.
+func batchToldByASignal(t *testing.T) (tr *tracer, taskQueue string) {
+	t.Helper()
+	tr = newTracer(t, tracerOptions{activities: []any{"Echo"}})
+	taskQueue = freshTaskQueue(t)
+	told := make(chan struct{})
+	stop := tr.worker(taskQueue, worker.Options{}, func(w worker.Worker) {
+		w.RegisterWorkflow(collect)
+		w.RegisterActivityWithOptions(func(_ context.Context, s string) (string, error) {
+			if s == "second" {
+				<-told
+			}
+			return s, nil
+		}, sdkactivity.RegisterOptions{Name: "Echo"})
+	})
+	run, err := tr.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{TaskQueue: taskQueue, ID: taskQueue}, collect, 2)
+	require.NoError(t, err)
+	task := func(s string) activity.Task {
+		return activity.Task{Activity: "Echo", Args: []any{s}, StartToCloseTimeout: time.Minute}
+	}
+	_, err = tr.plugin.Queue().EnqueueBatch(t.Context(), activity.BatchOptions{TaskQueue: taskQueue, OnComplete: tell(run)}, []activity.Task{task("first"), task("second")})
+	require.NoError(t, err)
+	tr.awaitDelivery(codes.Unset)
+	close(told)
+	require.NoError(t, run.Get(t.Context(), nil))
+	stop()
+	return tr, taskQueue
+}
+
+func TestTraceOfABatchWithoutAWorkflow(t *testing.T) {
+	tr, taskQueue := batchToldByASignal(t)
+	tr.requireTree(taskQueue,
+		"enqueue Q 2 [producer]",
+		"  process Q Echo 1 [consumer]",
+		"    deliver Q signal 1 [client]",
+		"  process Q Echo 1 [consumer]",
+		"    deliver Q signal 1 [client]",
+	)
+}
+
+// divertedTask has a workflow whose worker is without the plugin, so that its call arrives as an ordinary activity task.
+// Before that a task of nobody goes through the queue: when it has ended the executor has room.
+func divertedTask(t *testing.T) (tr *tracer, taskQueue string) {
+	t.Helper()
+	tr = newTracer(t, tracerOptions{interceptor: true, activities: []any{"Noop"}})
+	taskQueue = freshTaskQueue(t)
+	stop := tr.worker(taskQueue, worker.Options{DisableWorkflowWorker: true}, func(w worker.Worker) {
+		w.RegisterActivityWithOptions(func(context.Context) error { return nil }, sdkactivity.RegisterOptions{Name: "Noop"})
+	})
+	h, err := tr.plugin.Queue().Enqueue(t.Context(), activity.BatchOptions{TaskQueue: taskQueue}, activity.Task{Activity: "Noop", StartToCloseTimeout: time.Minute})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		tasks, err := tr.plugin.Queue().Status(t.Context(), h)
+		return err == nil && tasks[0].Outcome == workflow.OutcomeCompleted
+	}, 20*time.Second, 10*time.Millisecond)
+
+	plain, err := client.DialContext(t.Context(), client.Options{
+		HostPort: stack.Temporal(), Namespace: stack.Namespace(), Interceptors: tracedBySDK(t, tr.provider), Logger: quiet(),
+	})
+	require.NoError(t, err)
+	t.Cleanup(plain.Close)
+	w := worker.New(plain, taskQueue, worker.Options{LocalActivityWorkerOnly: true})
+	w.RegisterWorkflowWithOptions(func(ctx sdkworkflow.Context) error {
+		_, err := calling(ctx, "Noop", sdkworkflow.ActivityOptions{})
+		return err
+	}, sdkworkflow.RegisterOptions{Name: "one"})
+	require.NoError(t, w.Start())
+	run, err := plain.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{TaskQueue: taskQueue, ID: taskQueue}, "one")
+	require.NoError(t, err)
+	require.NoError(t, run.Get(t.Context(), nil))
+	w.Stop()
+	stop()
+	return tr, taskQueue
+}
+
+func TestTraceOfADivertedActivityTask(t *testing.T) {
+	tr, taskQueue := divertedTask(t)
+	tr.requireTree(taskQueue,
+		"StartActivity:Noop [client]",
+		"  enqueue Q Noop [producer]",
+		"    process Q Noop 1 [consumer]",
+		"      RunActivity:Noop [server]",
+		"StartWorkflow:one [client]",
+		"  RunWorkflow:one [server]",
+		"    StartActivity:Noop [client]",
+		"      enqueue Q Noop [producer]",
+		"        process Q Noop 1 [consumer]",
+		"          RunActivity:Noop [server]",
+		"          deliver Q token 1 [client]",
+	)
+}
+
+// callsInWindows makes a call, a timer and a call.
+func callsInWindows(t *testing.T) (tr *tracer, taskQueue string) {
+	t.Helper()
+	tr = newTracer(t, tracerOptions{interceptor: true, activities: []any{"Noop"}, plugin: plugin.Options{Window: 2 * time.Second}})
+	taskQueue = freshTaskQueue(t)
+	stop := tr.worker(taskQueue, worker.Options{}, func(w worker.Worker) {
+		w.RegisterWorkflowWithOptions(fanOut, sdkworkflow.RegisterOptions{Name: "fanOut"})
+		w.RegisterActivityWithOptions(func(context.Context) error { return nil }, sdkactivity.RegisterOptions{Name: "Noop"})
+	})
+	run, err := tr.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{TaskQueue: taskQueue, ID: taskQueue}, "fanOut", 1)
+	require.NoError(t, err)
+	require.NoError(t, run.Get(t.Context(), nil))
+	stop()
+	return tr, taskQueue
+}
+
+func TestTraceOfCallsInWindows(t *testing.T) {
+	run := []string{"  RunWorkflow:fanOut [server]"}
+	call := []string{
+		"    StartActivity:Noop [client]",
+		"      enqueue Q Noop [producer]",
+		"        process Q Noop 1 [consumer]",
+		"          RunActivity:Noop [server]",
+		"          deliver Q window 1 [client]",
+	}
+	for _, c := range []struct {
+		name   string
+		cached int
+		want   []string
+	}{
+		{"cached", 10_000, slices.Concat(run, call, call)},
+		// The second workflow task replays the first call. The SDK makes a RunWorkflow for each such start, and no call twice.
+		{"replayed", 0, slices.Concat(run, call, run, call)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			worker.SetStickyWorkflowCacheSize(c.cached)
+			t.Cleanup(func() { worker.SetStickyWorkflowCacheSize(10_000) })
+			tr, taskQueue := callsInWindows(t)
+			tr.requireTree(taskQueue, append([]string{"StartWorkflow:fanOut [client]"}, c.want...)...)
+		})
+	}
+}
+
+// The table of docs/telemetry.md has what spans have: "yes" is on each, nothing on none, and anything else on some.
+func TestAttributesOfSpansAreThoseOfTheDocumentation(t *testing.T) {
+	cells := documentedAttributes(t)
+	seen := map[[2]string]bool{} // attribute and kind of span
+	check := func(tr *tracer, _ string) {
+		for _, s := range tr.exporter.Spans() {
+			kind, _, _ := strings.Cut(s.Name(), " ")
+			if s.InstrumentationScope().Name != "github.com/slipstream-go/slipstream" {
+				continue
+			}
+			set := attribute.NewSet(s.Attributes()...)
+			for _, a := range set.ToSlice() {
+				cell := [2]string{string(a.Key), kind}
+				seen[cell] = true
+				require.NotEmpty(t, cells[cell], "%s has %s, which is not documented", s.Name(), a.Key)
+			}
+			for cell, text := range cells {
+				if cell[1] == kind && text == "yes" {
+					require.True(t, set.HasValue(attribute.Key(cell[0])), "%s has no %s", s.Name(), cell[0])
+				}
+			}
+			require.Equal(t, s.Status().Code == codes.Error, set.HasValue("error.type"), "%s: %s", s.Name(), s.Status().Description)
+		}
+	}
+	check(pipelineWithAReclaim(t, &tracedSteps{}, func(q *activity.Queue, taskQueue string) {
+		// Nobody has this workflow: the delivery fails.
+		_, err := q.Enqueue(t.Context(), activity.BatchOptions{TaskQueue: taskQueue, OnComplete: &activity.OnComplete{WorkflowID: uuid.NewString(), SignalName: "done"}},
+			activity.Task{Activity: "Double", Args: []any{1, 0}, StartToCloseTimeout: time.Minute})
+		require.NoError(t, err)
+		_, err = q.Enqueue(t.Context(), activity.BatchOptions{TaskQueue: taskQueue + "-of-nobody"}, activity.Task{Activity: "Double", StartToCloseTimeout: time.Minute})
+		require.ErrorIs(t, err, activity.ErrNotHandled)
+	}))
+	check(batchToldByASignal(t))
+	check(divertedTask(t))
+	check(callsInWindows(t))
+	for cell, text := range cells {
+		require.True(t, text == "" || seen[cell], "no %s has %s", cell[1], cell[0])
+	}
+}
+
+// documentedAttributes are the cells of the table, by attribute and kind of span.
+func documentedAttributes(t *testing.T) map[[2]string]string {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/telemetry.md")
+	require.NoError(t, err)
+	_, table, found := strings.Cut(string(page), "\n| Attribute |")
+	require.True(t, found)
+	table, _, _ = strings.Cut(table, "\n\n")
+	cells := map[[2]string]string{}
+	var kinds []string
+	for line := range strings.Lines(table) {
+		row := strings.Split(strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(line), "|"), "|"), "|")
+		for i := range row {
+			row[i] = strings.Trim(row[i], " `")
+		}
+		switch {
+		case kinds == nil:
+			kinds = row
+		case !strings.HasPrefix(row[0], "---"):
+			for i, kind := range kinds {
+				cells[[2]string{row[0], kind}] = row[i+1]
+			}
+		}
+	}
+	require.Equal(t, []string{"enqueue", "process", "reclaim", "deliver"}, kinds)
+	return cells
 }

@@ -4,10 +4,16 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,6 +68,60 @@ func TestTranslateInProcessesOfItsOwn(t *testing.T) {
 
 	require.NoError(t, worker.Process.Signal(os.Interrupt))
 	require.NoError(t, worker.Wait(), "an interrupted worker has done its job")
+}
+
+// The first sentence meets a translator that is busy once, so that there is an attempt that links to the one before. Whether
+// outcomes come in time for their window is a matter of luck.
+func TestTranslatePrintsATrace(t *testing.T) {
+	var asked atomic.Int64
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/models", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("POST /v1/messages", func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) == 1 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, `{"stop_reason":"end_turn","content":[{"type":"text","text":"Un gato."}]}`)
+	})
+	api := httptest.NewServer(mux)
+	t.Cleanup(api.Close)
+	taskQueue := freshTaskQueue(t)
+	cmd := exec.CommandContext(t.Context(), build(t, "translate", false), "-trace", "-translator", "anthropic", "-anthropic-base-url", api.URL, "-anthropic-key", "key",
+		"-task-queue", taskQueue, "-temporal", stack.Temporal(), "-namespace", stack.Namespace(), "-redis", stack.RedisURL())
+	cmd.Stderr = t.Output()
+	out, err := cmd.Output()
+	require.NoError(t, err, "%s", out)
+
+	_, tree, found := strings.Cut(string(out), "\nTrace ")
+	require.True(t, found, "%s", out)
+	tree, _, _ = strings.Cut(tree, "\n\n")
+	for pattern, mask := range map[string]string{
+		`^[0-9a-f]{32}\n`: "", `\s\+[0-9.]+ms [0-9.]+ms`: "", regexp.QuoteMeta(taskQueue + "-slipstream"): "Q", `=(signal|window)`: "=WAY",
+	} {
+		tree = regexp.MustCompile(pattern).ReplaceAllString(tree, mask)
+	}
+	step := func(name string) []string {
+		return []string{
+			"    StartActivity:" + name + " [client]",
+			"      enqueue Q slipstream.activity.type=" + name + " [producer]",
+			"        process Q slipstream.activity.type=" + name + " slipstream.attempt=1 [consumer]",
+			"          RunActivity:" + name + " [server]",
+			"          deliver Q slipstream.delivery.way=WAY [client]",
+		}
+	}
+	const busy = "failed: anthropic: 503 Service Unavailable:  (type: AnthropicBusy, retryable: true)"
+	require.Equal(t, slices.Concat([]string{
+		"StartWorkflow:Translate [client]",
+		"  RunWorkflow:Translate [server]",
+		"    StartActivity:TranslateToSpanish [client]",
+		"      enqueue Q slipstream.activity.type=TranslateToSpanish [producer]",
+		"        process Q slipstream.activity.type=TranslateToSpanish slipstream.attempt=1 " + busy + " [consumer]",
+		"          RunActivity:TranslateToSpanish " + busy + " [server]",
+		"        process Q slipstream.activity.type=TranslateToSpanish slipstream.attempt=2 [consumer]" +
+			" -> process Q slipstream.activity.type=TranslateToSpanish slipstream.attempt=1",
+		"          RunActivity:TranslateToSpanish [server]",
+		"          deliver Q slipstream.delivery.way=WAY [client]",
+	}, step("TranslateToEnglish"), step("CountLetters")), strings.Split(tree, "\n"))
 }
 
 func TestTranslateStopsWhenInterrupted(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -45,6 +46,7 @@ type config struct {
 	jsonFile    string
 	taskQueue   string
 	otlp        string
+	metrics     string
 	trace       bool
 	translator  string
 	latency     time.Duration
@@ -109,6 +111,7 @@ func (c *config) bind(flags *flag.FlagSet) {
 	flags.IntVar(&c.concurrency, "concurrency", 1000, "steps that run side by side in each worker, in both modes")
 	flags.StringVar(&c.jsonFile, "json", "", "write configuration, versions and all figures to `FILE`")
 	flags.StringVar(&c.otlp, "otlp", "", "send traces and metrics to the OpenTelemetry collector at `HOST:PORT` (gRPC, not encrypted)")
+	flags.StringVar(&c.metrics, "metrics", "", "serve metrics for Prometheus at http://`HOST:PORT`/metrics, under the names that a collector would give them")
 	flags.BoolVar(&c.trace, "trace", false, "translate one sentence and print its trace, from the workflow's start to the last delivery (implies -n 1, and -mode slipstream unless -mode is given)")
 	flags.StringVar(&c.taskQueue, "task-queue", "translate", "task queue; the mode is appended")
 	flags.StringVar(&c.translator, "translator", "mock", "mock, apertium (offline engine) or anthropic (Messages API)")
@@ -150,10 +153,26 @@ func (c *config) validate() error {
 	case strings.TrimSpace(c.taskQueue) == "":
 		return errors.New("-task-queue is empty; name a task queue, or drop the flag")
 	}
+	if err := c.validateAddresses(); err != nil {
+		return err
+	}
 	if err := c.validateRole(); err != nil {
 		return err
 	}
 	return c.stack.Validate()
+}
+
+// validateAddresses finds what is no address here, not after servers have been started.
+func (c *config) validateAddresses() error {
+	for _, f := range []struct{ flag, address string }{{"-otlp", c.otlp}, {"-metrics", c.metrics}} {
+		if f.address == "" {
+			continue
+		}
+		if _, port, err := net.SplitHostPort(f.address); err != nil || port == "" {
+			return fmt.Errorf("%s %q is not HOST:PORT; write it like localhost:9464", f.flag, f.address)
+		}
+	}
+	return nil
 }
 
 func (c *config) validateRole() error {

@@ -59,6 +59,8 @@ func TestWrongFlags(t *testing.T) {
 		"-role starter -mode both -temporal h:1": "-role starter does one mode at a time",
 		"-namespace n":                           "add -temporal",
 		"-temporal nowhere":                      "is not HOST:PORT",
+		"-otlp http://localhost:4317":            `-otlp "http://localhost:4317" is not HOST:PORT`,
+		"-metrics localhost":                     `-metrics "localhost" is not HOST:PORT`,
 		"-redis mysql://x":                       "Redis URL is not valid",
 		"-n many":                                "see -h",
 		"-unknown":                               "see -h",

@@ -70,6 +70,9 @@ func (j *job) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, j.telemetry.stop()) }()
 	fmt.Fprintln(j.stderr, stack.Describe())
+	if j.telemetry.page != nil {
+		fmt.Fprintln(j.stderr, "Metrics:", j.telemetry.page.url)
+	}
 
 	if j.role == roleWorker {
 		return j.work(ctx, stack)

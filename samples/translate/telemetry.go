@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
@@ -29,6 +30,7 @@ type telemetry struct {
 	traces  *sdktrace.TracerProvider
 	metrics *sdkmetric.MeterProvider
 	kept    *tracetree.Exporter // with -trace
+	page    *metricsPage        // with -metrics
 }
 
 // goodbye is how long the last spans and metrics may take.
@@ -36,29 +38,49 @@ const goodbye = 5 * time.Second
 
 func newTelemetry(ctx context.Context, c config) (*telemetry, error) {
 	t := &telemetry{}
-	if c.otlp == "" && !c.trace {
-		return t, nil
-	}
-	service := resource.NewSchemaless(attribute.String("service.name", "translate"))
-	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(service)}
+	// The instance tells processes apart: without it a collector takes the counters of two for one that jumps.
+	service := resource.NewSchemaless(attribute.String("service.name", "translate"), attribute.String("service.instance.id", uuid.NewString()))
+	var spans []sdktrace.TracerProviderOption
+	var readers []sdkmetric.Option
 	if c.trace {
 		t.kept = &tracetree.Exporter{}
-		options = append(options, sdktrace.WithSyncer(t.kept))
+		spans = append(spans, sdktrace.WithSyncer(t.kept))
+	}
+	if c.metrics != "" {
+		var err error
+		if t.page, err = serveMetrics(ctx, c.metrics); err != nil {
+			return nil, err
+		}
+		readers = append(readers, sdkmetric.WithReader(t.page.reader))
 	}
 	if c.otlp != "" {
-		spans, err := otlptracegrpc.New(ctx, otlptracegrpc.WithEndpoint(c.otlp), otlptracegrpc.WithInsecure())
+		sent, measured, err := export(ctx, c.otlp)
 		if err != nil {
-			return nil, fmt.Errorf("-otlp %s: %w", c.otlp, err)
+			return nil, errors.Join(fmt.Errorf("-otlp %s: %w", c.otlp, err), t.stop())
 		}
-		measured, err := otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithEndpoint(c.otlp), otlpmetricgrpc.WithInsecure())
-		if err != nil {
-			return nil, fmt.Errorf("-otlp %s: %w", c.otlp, errors.Join(err, spans.Shutdown(ctx)))
-		}
-		options = append(options, sdktrace.WithBatcher(spans))
-		t.metrics = sdkmetric.NewMeterProvider(sdkmetric.WithResource(service), sdkmetric.WithReader(sdkmetric.NewPeriodicReader(measured)))
+		spans = append(spans, sdktrace.WithBatcher(sent))
+		readers = append(readers, sdkmetric.WithReader(sdkmetric.NewPeriodicReader(measured)))
 	}
-	t.traces = sdktrace.NewTracerProvider(options...)
+	if len(spans) > 0 {
+		t.traces = sdktrace.NewTracerProvider(append(spans, sdktrace.WithResource(service))...)
+	}
+	if len(readers) > 0 {
+		t.metrics = sdkmetric.NewMeterProvider(append(readers, sdkmetric.WithResource(service))...)
+	}
 	return t, nil
+}
+
+// export connects to a collector.
+func export(ctx context.Context, address string) (sdktrace.SpanExporter, sdkmetric.Exporter, error) {
+	spans, err := otlptracegrpc.New(ctx, otlptracegrpc.WithEndpoint(address), otlptracegrpc.WithInsecure())
+	if err != nil {
+		return nil, nil, err
+	}
+	measured, err := otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithEndpoint(address), otlpmetricgrpc.WithInsecure())
+	if err != nil {
+		return nil, nil, errors.Join(err, spans.Shutdown(ctx))
+	}
+	return spans, measured, nil
 }
 
 // useClient gives a client the SDK's own tracing and metrics.
@@ -104,6 +126,9 @@ func (t *telemetry) stop() error {
 	if t.traces != nil {
 		err = t.traces.Shutdown(ctx)
 	}
+	if t.page != nil {
+		err = errors.Join(err, t.page.stop(ctx))
+	}
 	if t.metrics != nil {
 		err = errors.Join(err, t.metrics.Shutdown(ctx))
 	}
@@ -124,13 +149,15 @@ func (t *telemetry) printTrace(w io.Writer) {
 	}
 	fmt.Fprintf(w, "Trace %s\n", spans[0].SpanContext().TraceID())
 	began := spans[0].StartTime()
-	for _, line := range tracetree.Tree(spans, func(s sdktrace.ReadOnlySpan) string { return describeSpan(s, began) }) {
+	links := tracetree.Links(spans, nameSpan)
+	for _, line := range tracetree.Tree(spans, func(s sdktrace.ReadOnlySpan) string { return describeSpan(s, links(s), began) }) {
 		fmt.Fprintln(w, line)
 	}
 	fmt.Fprintln(w)
 }
 
-func describeSpan(s sdktrace.ReadOnlySpan, began time.Time) string {
+// nameSpan tells spans apart that have one name.
+func nameSpan(s sdktrace.ReadOnlySpan) string {
 	line := []string{s.Name()}
 	set := attribute.NewSet(s.Attributes()...)
 	for _, key := range []attribute.Key{"slipstream.activity.type", "slipstream.attempt", "slipstream.delivery.way"} {
@@ -138,13 +165,18 @@ func describeSpan(s sdktrace.ReadOnlySpan, began time.Time) string {
 			line = append(line, fmt.Sprintf("%s=%s", key, v.String()))
 		}
 	}
+	return strings.Join(line, " ")
+}
+
+func describeSpan(s sdktrace.ReadOnlySpan, links string, began time.Time) string {
+	line := []string{nameSpan(s)}
 	if s.Status().Code == codes.Error {
 		line = append(line, "failed: "+s.Status().Description)
 	}
 	if kind := s.SpanKind(); kind != trace.SpanKindInternal {
 		line = append(line, "["+kind.String()+"]")
 	}
-	return fmt.Sprintf("%s +%.1fms %.1fms", strings.Join(line, " "), milliseconds(s.StartTime().Sub(began)), milliseconds(s.EndTime().Sub(s.StartTime())))
+	return fmt.Sprintf("%s%s +%.1fms %.1fms", strings.Join(line, " "), links, milliseconds(s.StartTime().Sub(began)), milliseconds(s.EndTime().Sub(s.StartTime())))
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

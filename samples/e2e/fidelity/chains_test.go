@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/slipstream-go/slipstream/samples/e2e/tenant"
 	slipflow "github.com/slipstream-go/slipstream/workflow"
 )
 
@@ -184,14 +185,14 @@ var chainScenarios = []scenario{
 		name: "a propagator that insists on its header in each step",
 		play: func(p *play) {
 			p.pluginOptions.Window = -1
-			p.clientOptions.ContextPropagators = []workflow.ContextPropagator{tenant{}}
-			p.ctx = context.WithValue(p.ctx, tenantKey{}, "acme")
+			p.clientOptions.ContextPropagators = []workflow.ContextPropagator{tenant.Propagator{}}
+			p.ctx = context.WithValue(p.ctx, tenant.Key{}, "acme")
 			p.activity("Act", func(ctx context.Context, s string) (string, error) {
-				return fmt.Sprint(s, ctx.Value(tenantKey{}), ","), nil
+				return fmt.Sprint(s, ctx.Value(tenant.Key{}), ","), nil
 			})
 			p.workflow(func(ctx workflow.Context, see *notes) error {
 				ctx = attempts(ctx, 1)
-				other := workflow.WithValue(ctx, tenantKey{}, "other")
+				other := workflow.WithValue(ctx, tenant.Key{}, "other")
 				step := slipflow.Step{Activity: "Act"}
 				one, two := slipflow.Chain(ctx, "", step, step, step), slipflow.Chain(other, "", step, step, step)
 				_ = noteResult[string](ctx, see, "side by side", one)
@@ -213,8 +214,8 @@ var chainScenarios = []scenario{
 			dc, _ := newSpy()
 			dc.binds = true
 			p.clientOptions.DataConverter = dc
-			p.clientOptions.ContextPropagators = []workflow.ContextPropagator{tenant{}}
-			p.ctx = context.WithValue(p.ctx, tenantKey{}, "acme")
+			p.clientOptions.ContextPropagators = []workflow.ContextPropagator{tenant.Propagator{}}
+			p.ctx = context.WithValue(p.ctx, tenant.Key{}, "acme")
 			chained(workflow.ActivityOptions{RetryPolicy: quickly(2)}, failUntil(2))(p)
 		},
 	},

@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 
-	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
+
+	"github.com/slipstream-go/slipstream/samples/e2e/tenant"
 )
 
 // who notes the tenant that a handler sees.
 func (p *play) whoActivity(name string) {
 	p.activity(name, func(ctx context.Context) (string, error) {
-		s, _ := ctx.Value(tenantKey{}).(string)
+		s, _ := ctx.Value(tenant.Key{}).(string)
 		return s, nil
 	})
 }
@@ -21,8 +22,8 @@ var contextScenarios = []scenario{
 		name: "a propagator that insists on its header",
 		play: func(p *play) {
 			p.pluginOptions.Window = -1 // outcomes come by signal, and signals need it too
-			p.clientOptions.ContextPropagators = []workflow.ContextPropagator{tenant{}}
-			p.ctx = context.WithValue(p.ctx, tenantKey{}, "acme")
+			p.clientOptions.ContextPropagators = []workflow.ContextPropagator{tenant.Propagator{}}
+			p.ctx = context.WithValue(p.ctx, tenant.Key{}, "acme")
 			p.whoActivity("Who")
 			p.child("Child", func(ctx workflow.Context) (string, error) {
 				var who string
@@ -31,9 +32,9 @@ var contextScenarios = []scenario{
 			})
 			p.workflow(func(ctx workflow.Context, see *notes) error {
 				ctx = attempts(ctx, 1)
-				see.note("workflow of", ctx.Value(tenantKey{}))
+				see.note("workflow of", ctx.Value(tenant.Key{}))
 				_ = noteResult[string](ctx, see, "as the workflow", workflow.ExecuteActivity(ctx, "Who"))
-				other := workflow.WithValue(ctx, tenantKey{}, "other")
+				other := workflow.WithValue(ctx, tenant.Key{}, "other")
 				one, two := workflow.ExecuteActivity(ctx, "Who"), workflow.ExecuteActivity(other, "Who")
 				_ = noteResult[string](ctx, see, "side by side", one)
 				_ = noteResult[string](ctx, see, "side by side", two)
@@ -50,7 +51,7 @@ var contextScenarios = []scenario{
 			p.workflow(func(ctx workflow.Context, see *notes) error {
 				ctx = attempts(ctx, 1)
 				_ = noteResult[string](ctx, see, "good", workflow.ExecuteActivity(ctx, "Who"))
-				_ = noteResult[string](ctx, see, "bad", workflow.ExecuteActivity(workflow.WithValue(ctx, tenantKey{}, "bad"), "Who"))
+				_ = noteResult[string](ctx, see, "bad", workflow.ExecuteActivity(workflow.WithValue(ctx, tenant.Key{}, "bad"), "Who"))
 				return nil
 			})
 		},
@@ -63,7 +64,7 @@ type picky struct{}
 func (picky) Inject(context.Context, workflow.HeaderWriter) error { return nil }
 
 func (picky) InjectFromWorkflow(ctx workflow.Context, _ workflow.HeaderWriter) error {
-	if ctx.Value(tenantKey{}) == "bad" {
+	if ctx.Value(tenant.Key{}) == "bad" {
 		return errors.New("a bad tenant")
 	}
 	return nil
@@ -75,47 +76,4 @@ func (picky) Extract(ctx context.Context, _ workflow.HeaderReader) (context.Cont
 
 func (picky) ExtractToWorkflow(ctx workflow.Context, _ workflow.HeaderReader) (workflow.Context, error) {
 	return ctx, nil
-}
-
-// tenant is a strict propagator: without its header everything is an error.
-type tenant struct{}
-
-type tenantKey struct{}
-
-func (tenant) write(w workflow.HeaderWriter, v any) error {
-	s, ok := v.(string)
-	if !ok {
-		return nil
-	}
-	p, err := converter.GetDefaultDataConverter().ToPayload(s)
-	w.Set("tenant", p)
-	return err
-}
-
-func (tenant) read(r workflow.HeaderReader) (string, error) {
-	p, ok := r.Get("tenant")
-	if !ok {
-		return "", errors.New("no tenant in the header")
-	}
-	var s string
-	err := converter.GetDefaultDataConverter().FromPayload(p, &s)
-	return s, err
-}
-
-func (p tenant) Inject(ctx context.Context, w workflow.HeaderWriter) error {
-	return p.write(w, ctx.Value(tenantKey{}))
-}
-
-func (p tenant) InjectFromWorkflow(ctx workflow.Context, w workflow.HeaderWriter) error {
-	return p.write(w, ctx.Value(tenantKey{}))
-}
-
-func (p tenant) Extract(ctx context.Context, r workflow.HeaderReader) (context.Context, error) {
-	s, err := p.read(r)
-	return context.WithValue(ctx, tenantKey{}, s), err
-}
-
-func (p tenant) ExtractToWorkflow(ctx workflow.Context, r workflow.HeaderReader) (workflow.Context, error) {
-	s, err := p.read(r)
-	return workflow.WithValue(ctx, tenantKey{}, s), err
 }

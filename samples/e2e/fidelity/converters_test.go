@@ -17,6 +17,8 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/slipstream-go/slipstream/samples/e2e/tenant"
 )
 
 // gobs is a payload converter of a user's own.
@@ -76,12 +78,12 @@ var (
 )
 
 func (s *spy) WithWorkflowContext(ctx workflow.Context) converter.DataConverter {
-	return s.at("workflow of " + fmt.Sprint(ctx.Value(tenantKey{})))
+	return s.at("workflow of " + fmt.Sprint(ctx.Value(tenant.Key{})))
 }
 
 func (s *spy) WithContext(ctx context.Context) converter.DataConverter {
 	if activity.IsActivity(ctx) {
-		return s.at("activity of " + fmt.Sprint(ctx.Value(tenantKey{})))
+		return s.at("activity of " + fmt.Sprint(ctx.Value(tenant.Key{})))
 	}
 	return s.at("client")
 }
@@ -205,8 +207,8 @@ func watchedCalls(p *play, binds bool) {
 	dc.binds = binds
 	p.clientOptions.DataConverter = dc
 	p.clientOptions.FailureConverter = temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{DataConverter: dc})
-	p.clientOptions.ContextPropagators = []workflow.ContextPropagator{tenant{}}
-	p.ctx = context.WithValue(p.ctx, tenantKey{}, "acme")
+	p.clientOptions.ContextPropagators = []workflow.ContextPropagator{tenant.Propagator{}}
+	p.ctx = context.WithValue(p.ctx, tenant.Key{}, "acme")
 	p.activity("Act", func(ctx context.Context, in string) (string, error) {
 		if activity.GetInfo(ctx).Attempt == 1 {
 			activity.RecordHeartbeat(ctx, watched+"heartbeat")

@@ -18,6 +18,8 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/slipstream-go/slipstream/samples/e2e/tenant"
 )
 
 // encryption is a codec as users write it: AES-GCM around each payload.
@@ -120,7 +122,7 @@ func encrypted(codec, encodeAttributes bool) func(p *play) {
 		p.clientOptions.FailureConverter = temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{
 			DataConverter: dc, EncodeCommonAttributes: encodeAttributes,
 		})
-		p.clientOptions.ContextPropagators = []workflow.ContextPropagator{tenant{}}
+		p.clientOptions.ContextPropagators = []workflow.ContextPropagator{tenant.Propagator{}}
 		p.workerOptions.MaxConcurrentActivityExecutionSize = 2
 
 		s := someSecrets
@@ -165,7 +167,7 @@ func encrypted(codec, encodeAttributes bool) func(p *play) {
 			_ = noteResult[string](ctx, see, "third", third)
 			return nil
 		})
-		p.ctx = context.WithValue(p.ctx, tenantKey{}, "readable-tenant")
+		p.ctx = context.WithValue(p.ctx, tenant.Key{}, "readable-tenant")
 		p.start()
 		look := func(when string) {
 			if p.mode == routed {

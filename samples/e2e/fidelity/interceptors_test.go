@@ -147,6 +147,11 @@ func (i *observerWorkflowOutbound) SideEffect(ctx workflow.Context, f func(workf
 	return i.Next.SideEffect(ctx, f)
 }
 
+func (i *observerWorkflowOutbound) MutableSideEffectWithOptions(ctx workflow.Context, id string, o workflow.MutableSideEffectOptions, f func(workflow.Context) any, equals func(a, b any) bool) converter.EncodedValue {
+	i.o.notef("workflow interceptors", "mutable side effect %s", id)
+	return i.Next.MutableSideEffectWithOptions(ctx, id, o, f, equals)
+}
+
 func (i *observerWorkflowOutbound) GetVersion(ctx workflow.Context, change string, low, high workflow.Version) workflow.Version {
 	i.o.notef("workflow interceptors", "version %s", change)
 	return i.Next.GetVersion(ctx, change, low, high)

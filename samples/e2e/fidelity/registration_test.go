@@ -397,7 +397,7 @@ var registrationScenarios = []scenario{
 }
 
 // hostReason is why the host activity can be seen.
-const hostReason = "Each worker has an activity of the type slipstream.host and runs it once, when it starts: " +
+const hostReason = "A worker with executors has an activity of the type slipstream.host and runs it once, when it starts: " +
 	"the SDK's metrics count it, and its error for an unknown type lists it. The server never hears of it."
 
 // Plainly, the tuner alone says how much a worker does at a time; the executor cannot ask it.

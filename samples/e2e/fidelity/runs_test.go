@@ -211,7 +211,6 @@ var runScenarios = []scenario{
 				return nil
 			})
 		},
-		differs: map[string]string{"search attributes": "A routed run has the search attribute TemporalChangeVersion, as every run that asks for a version."},
 	},
 	{
 		name: "stack trace query",

@@ -4,9 +4,15 @@ package scenario
 
 import (
 	"context"
+	"errors"
+	"os"
 	"time"
 
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
+
+	slipflow "github.com/slipstream-go/slipstream/workflow"
 )
 
 // The names of Pipelines in versioned workers, by what Temporal does with its runs when another build becomes current.
@@ -67,6 +73,35 @@ func pipeline(ctx workflow.Context, value int, stepTime time.Duration) Pipeline 
 	return p
 }
 
+// Call is one call, or a chain of calls each fed the result of the one before.
+type Call struct {
+	Value int
+	// Attempts is how often each step may be attempted; 0 is any number.
+	Attempts int32
+	// Steps is how many the chain has; no chain if it is 1 or less.
+	Steps int
+}
+
+// OneCall makes the call and returns its result.
+func OneCall(ctx workflow.Context, c Call) (int, error) {
+	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: 10 * time.Minute,
+		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: 100 * time.Millisecond, MaximumAttempts: c.Attempts},
+	})
+	var steps *Steps
+	var out int
+	if c.Steps <= 1 {
+		err := workflow.ExecuteActivity(ctx, steps.Attempt, c.Value).Get(ctx, &out)
+		return out, err
+	}
+	chain := make([]slipflow.Step, c.Steps)
+	for i := range chain {
+		chain[i] = slipflow.Step{Activity: steps.Attempt}
+	}
+	err := slipflow.Chain(ctx, c.Value, chain...).Get(ctx, &out)
+	return out, err
+}
+
 // Steps are the activities of one worker.
 type Steps struct {
 	// Worker names it in results.
@@ -75,6 +110,8 @@ type Steps struct {
 	Started func()
 	// Stuck makes steps that end with their contexts only.
 	Stuck bool
+	// Failures is how many attempts of Attempt fail.
+	Failures int
 }
 
 // Doubled is the result of Double.
@@ -83,9 +120,12 @@ type Doubled struct {
 	Worker string
 }
 
-// Double doubles value, and takes its time.
+// Double doubles value, and takes its time. It does not survive Poison.
 func (s *Steps) Double(ctx context.Context, value int, takes time.Duration) (Doubled, error) {
 	s.Started()
+	if value == Poison {
+		os.Exit(1)
+	}
 	if s.Stuck {
 		<-ctx.Done()
 	}
@@ -97,4 +137,17 @@ func (s *Steps) Double(ctx context.Context, value int, takes time.Duration) (Dou
 	case <-ctx.Done():
 		return Doubled{}, ctx.Err()
 	}
+}
+
+// Attempt doubles value, unless it is one of the first attempts, which fail.
+func (s *Steps) Attempt(ctx context.Context, value int) (int, error) {
+	s.Started()
+	if s.Stuck {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	if int(activity.GetInfo(ctx).Attempt) <= s.Failures {
+		return 0, errors.New("one of the first attempts")
+	}
+	return 2 * value, nil
 }

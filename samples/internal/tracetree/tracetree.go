@@ -39,6 +39,21 @@ func (e *Exporter) Spans() []sdktrace.ReadOnlySpan {
 	return spans
 }
 
+// Links returns what writes a span's links: " -> " and a name for each. name is that of a span; one that is not there has none.
+func Links(spans []sdktrace.ReadOnlySpan, name func(sdktrace.ReadOnlySpan) string) func(sdktrace.ReadOnlySpan) string {
+	names := map[trace.SpanID]string{}
+	for _, s := range spans {
+		names[s.SpanContext().SpanID()] = name(s)
+	}
+	return func(s sdktrace.ReadOnlySpan) string {
+		var text strings.Builder
+		for _, l := range s.Links() {
+			text.WriteString(" -> " + names[l.SpanContext.SpanID()])
+		}
+		return text.String()
+	}
+}
+
 // Tree is one line per span, each below its parent and further to the right, in the order of their start. A span
 // whose parent is not there begins a tree of its own.
 func Tree(spans []sdktrace.ReadOnlySpan, line func(sdktrace.ReadOnlySpan) string) []string {
