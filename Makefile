@@ -34,6 +34,7 @@ BENCH_OUT ?= $(TMP)/bench.txt
 BENCH_OLD ?= $(TMP)/bench-old.txt
 BENCH_SUITE ?= quick
 BENCH_FLAGS ?=
+CHAOS_FLAGS ?=
 
 .PHONY: help
 help: ## List the targets
@@ -64,7 +65,7 @@ test-uncached: setup devserver ## Run the random programs of workflow/ once more
 
 .PHONY: test-samples
 test-samples: setup devserver ## Run the samples' tests alone, end-to-end tests among them
-	cd samples && CI=true go test -race -count=1 -timeout=20m $(TEST_FLAGS) ./...
+	cd samples && CI=true SLIPSTREAM_DEVSERVER=$(BIN)/devserver go test -race -count=1 -timeout=20m $(TEST_FLAGS) ./...
 
 .PHONY: test-cmd
 test-cmd: setup devserver ## Run the command's tests alone
@@ -131,6 +132,10 @@ benchstat: ## Compare two benchmark files (BENCH_OLD with BENCH_OUT)
 bench-samples: setup ## Measure against plain activities and other queues (BENCH_SUITE=seed|quick|full), reports in .tmp
 	@mkdir -p $(TMP)
 	cd samples && go run ./bench -suite $(BENCH_SUITE) -json $(TMP)/bench.json -html $(TMP)/bench.html $(BENCH_FLAGS)
+
+.PHONY: chaos
+chaos: setup ## Kill, stop, cut and wipe everything under thousands of workflows (CHAOS_FLAGS="-seeds 3", -short, -h)
+	go run ./samples/chaos $(CHAOS_FLAGS)
 
 .PHONY: tidy
 tidy: ## Tidy go.mod and go.sum of every module
