@@ -210,7 +210,7 @@ func (b *bench) due() time.Duration {
 // dueUntil moves what is due until the condition holds.
 func (b *bench) dueUntil(what string, condition func() bool) {
 	b.Helper()
-	redistest.Eventually(b, 10*time.Second, what, func() bool {
+	redistest.Eventually(b, 30*time.Second, what, func() bool {
 		b.due()
 		return condition()
 	})
@@ -632,7 +632,6 @@ var conformance = []struct {
 	{"an expired window is swept", func(b *bench) {
 		b.enqueueWave(Wave{ID: 1, Tasks: []Task{task(1)}, Window: time.Millisecond})
 		b.settle(done(b.claim(1)[0]))
-		require.Empty(b, b.batches())
 		b.dueUntil("the outcome is before the Deliverer", func() bool { return b.stats().DeliverableRuns == 1 })
 		require.Equal(b, []uint64{1}, outcomeNumbers(b.batches()[0].Outcomes))
 	}},
@@ -899,7 +898,7 @@ var conformance = []struct {
 		t1.Options.ScheduleToStart = 20 * time.Millisecond
 		b.enqueue(t1)
 		var r AskReply
-		require.Eventually(b, func() bool { r = b.ask(t1); return len(r.Taken) > 0 }, 5*time.Second, 5*time.Millisecond)
+		redistest.Eventually(b, 30*time.Second, "its time is over", func() bool { r = b.ask(t1); return len(r.Taken) > 0 })
 		require.Equal(b, KindScheduleToStart, r.Taken[0].Kind)
 	}},
 	{"ask after delivery: not here", func(b *bench) {
@@ -1098,12 +1097,15 @@ var conformance = []struct {
 		var tasks []Task
 		for n := uint64(1); n <= 3; n++ {
 			t := task(n)
-			t.Options.ScheduleToClose = []time.Duration{60 * time.Millisecond, time.Millisecond, 120 * time.Millisecond}[n-1]
+			t.Options.ScheduleToClose = []time.Duration{time.Hour, time.Millisecond, 2 * time.Hour}[n-1]
 			tasks = append(tasks, t)
 		}
 		b.enqueue(tasks...)
-		b.dueUntil("all ran out", func() bool { return b.stats().Outbox == 3 })
-		require.Equal(b, []uint64{2, 1, 3}, outcomeNumbers(b.batches()[0].Outcomes))
+		b.dueUntil("the second ran out", func() bool { return b.stats().Outbox == 1 })
+		require.Equal(b, []uint64{2}, outcomeNumbers(b.batches()[0].Outcomes))
+		require.Equal(b, []string{"w0"}, b.dueSet(), "the chunk waits for the next one")
+		require.Greater(b, b.due(), 59*time.Minute)
+		require.Equal(b, []uint64{1, 3}, numbers(b.claim(10)))
 	}},
 	{"parked tasks below the watermark are given up", func(b *bench) {
 		b.enqueue(task(1), task(2))
@@ -1777,14 +1779,14 @@ var conformance = []struct {
 		require.Equal(b, []string{"stays"}, left)
 	}},
 	{"a rate is shared", func(b *bench) {
-		granted := 0
+		granted, began := 0, time.Now()
 		for range 5 {
 			n, _, err := b.q.reserveRate(b.ctx, b.pool, 10, 4)
 			require.NoError(b, err)
 			granted += n
 		}
 		require.GreaterOrEqual(b, granted, 10)
-		require.LessOrEqual(b, granted, 13)
+		require.LessOrEqual(b, float64(granted), 11+10*time.Since(began).Seconds(), "what comes anew meanwhile")
 	}},
 }
 

@@ -117,7 +117,7 @@ func (m *mortal) process(cmds []redis.Cmder, send func() error) error {
 	}
 	if !m.dead() {
 		err := send()
-		if m.side == before || !m.isPoint(cmds) || unknownScript(cmds) {
+		if m.side == before || !m.isPoint(slices.DeleteFunc(slices.Clone(cmds), unknownScript)) {
 			return err
 		}
 		m.die()
@@ -128,9 +128,9 @@ func (m *mortal) process(cmds []redis.Cmder, send func() error) error {
 	return errDead
 }
 
-// unknownScript: sent by digest first, it has not run yet.
-func unknownScript(cmds []redis.Cmder) bool {
-	return slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return c.Err() != nil && redis.HasErrorPrefix(c.Err(), "NOSCRIPT") })
+// unknownScript: sent by digest first, it has not run yet. Others of the same pipeline may have.
+func unknownScript(c redis.Cmder) bool {
+	return c.Err() != nil && redis.HasErrorPrefix(c.Err(), "NOSCRIPT")
 }
 
 // gave tells calls of the script whose reply meets the condition.
@@ -262,15 +262,17 @@ func (a *accident) startMortal(o ExecutorOptions) *Executor {
 		}
 		return err
 	}
-	o.DrainTimeout = time.Millisecond
+	if o.DrainTimeout == 0 {
+		o.DrainTimeout = time.Millisecond
+	}
 	return a.rig.start(a.mortal, o)
 }
 
 // claimAs claims and starts the task as an executor that is not there any more.
-func (a *accident) claimAs(executor string) *Delivery {
+func (a *accident) claimAs(executor string, lease time.Duration) *Delivery {
 	a.Helper()
 	r, err := a.q.claim(a.Context(), a.pool, 0, claimRequest{executor: executor, types: []string{"A"}, count: 1, bytes: 1 << 20,
-		lease: time.Millisecond, suspects: suspectBudgets{9, 9, 9}, outboxLimit: 1000})
+		lease: lease, suspects: suspectBudgets{9, 9, 9}, outboxLimit: 1000})
 	require.NoError(a, err)
 	require.Len(a, r.deliveries, 1)
 	a.starting(r.deliveries[0])
@@ -424,6 +426,7 @@ func crashPoints() (points []point) {
 	add(both("settle: completed", runs(settleScript, actionFinish), [2][2]want{lostAfterStart, unharmed}, nil)...)
 	add(both("settle: failed", runs(settleScript, actionRetry), [2][2]want{lostAfterStart, {{2, 2, KindCompleted}, {}}}, func(p *point) {
 		p.stage, p.once = failsFirst, want{}
+		p.task = func(t *Task) { t.Options.Retry.InitialInterval = time.Second } // the mortal shall not claim it in the moment in which it dies
 	})...)
 	add(both("settle: failed for good", runs(settleScript, actionFinish), [2][2]want{{{}, lostAfterStart[1]}, {{}, {1, 1, KindFailed}}}, func(p *point) {
 		p.stage, p.many = failsFirst, want{}
@@ -456,7 +459,7 @@ func crashPoints() (points []point) {
 			a.m.arm(false)
 			a.ready(a.startMortal(ExecutorOptions{Types: []string{"B"}}))
 			a.put(a.wave(t))
-			d := a.claimAs("first")
+			d := a.claimAs("first", time.Minute)
 			replies, err := a.q.settle(a.Context(), a.pool, 0, []settlement{again(d, 300*time.Millisecond)})
 			require.NoError(a, err)
 			require.Equal(a, []settleReply{replySettled}, replies)
@@ -475,8 +478,8 @@ func crashPoints() (points []point) {
 		p.stage = func(a *accident, t Task) {
 			// Somebody else held it and is gone; the mortal leads and takes no such tasks.
 			a.put(a.wave(t))
-			a.claimAs("gone")
-			a.ready(a.startMortal(ExecutorOptions{}))
+			a.claimAs("gone", time.Millisecond)
+			a.ready(a.startMortal(ExecutorOptions{Types: []string{"B"}}))
 			a.awaitDeath()
 			a.startHeir()
 		}
@@ -535,7 +538,7 @@ func crashPoints() (points []point) {
 			a.put(w)
 			a.eventually("the outcome waits in the window", func() bool {
 				s, err := a.q.Stats(a.Context(), a.pool)
-				return err == nil && s.Outbox == 1
+				return err == nil && s.Outbox == 1 || p.side == before && len(a.delivered(run)) == 1
 			})
 			_, err := a.mortal.CloseWindow(a.Context(), a.pool, 0, run, 1, Room{1 << 20, true})
 			require.ErrorIs(a, err, ErrUnavailable)
@@ -559,7 +562,7 @@ func crashPoints() (points []point) {
 			a.put(a.wave(t))
 			a.eventually("nothing is pushed any more", func() bool {
 				s, err := a.q.Stats(a.Context(), a.pool)
-				return err == nil && s.Outbox == 1 && e.Stats().Undelivered == 1
+				return err == nil && s.Outbox == 1 && e.Stats().Undelivered >= 1
 			})
 			r := AskRequest{Run: run, Open: []Identity{{t.Number, t.Fingerprint}}, Room: Room{1 << 20, true}}
 			var reply AskReply
@@ -595,9 +598,9 @@ func crashPoints() (points []point) {
 	})...)
 	add(both("resignation", runs(resignScript), [2][2]want{unharmed, unharmed}, func(p *point) {
 		p.stage = func(a *accident, t Task) {
-			e := a.startMortal(ExecutorOptions{})
+			e := a.startMortal(ExecutorOptions{DrainTimeout: 10 * time.Second}) // nothing runs: it is for its words on the way out
 			a.ready(e)
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 			defer cancel()
 			require.NoError(a, e.Stop(ctx))
 			a.awaitDeath()

@@ -17,6 +17,8 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/slipstream-go/slipstream/internal/freeport"
 )
 
 // Server is a redis-server child process that a test owns.
@@ -136,10 +138,9 @@ func Eventually(t testing.TB, within time.Duration, what string, condition func(
 
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Find(t.Context())
 	if err != nil {
-		t.Fatalf("find a free port: %v", err)
+		t.Fatalf("start redis-server: %v", err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	return port
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/slipstream-go/slipstream/internal/freeport"
 	"github.com/slipstream-go/slipstream/samples/devstack"
 )
 
@@ -28,7 +29,7 @@ type redisServer struct {
 }
 
 func startRedis(ctx context.Context, dir string, args ...string) (*redisServer, error) {
-	port, err := freePort(ctx)
+	port, err := freeport.Find(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -107,15 +108,6 @@ func (r *redisServer) stop() error {
 		err = errors.Join(err, r.process.Stop())
 	}
 	return err
-}
-
-func freePort(ctx context.Context) (int, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("chaos: no free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil //nolint:forcetypeassert // of the network "tcp"
 }
 
 // until waits for a condition, looking often. The error says what it waited for.

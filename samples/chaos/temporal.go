@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/slipstream-go/slipstream/internal/freeport"
 	"github.com/slipstream-go/slipstream/samples/devstack"
 )
 
@@ -18,7 +19,7 @@ type temporalServer struct {
 
 func startTemporal(ctx context.Context, dir string) (_ *temporalServer, err error) {
 	t := &temporalServer{options: devstack.Options{NoRedis: true, TemporalFile: filepath.Join(dir, "temporal.sqlite")}}
-	if t.options.TemporalPort, err = freePort(ctx); err != nil {
+	if t.options.TemporalPort, err = freeport.Find(ctx); err != nil {
 		return nil, err
 	}
 	if t.program, err = devstack.Build(ctx); err != nil {

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 	"go.uber.org/goleak"
+
+	"github.com/slipstream-go/slipstream/internal/freeport"
 )
 
 func TestStartBringsUpBothAndStopTakesThemDown(t *testing.T) {
@@ -62,7 +64,7 @@ func TestTemporalServerGoesOnWhereAKilledOneEnded(t *testing.T) {
 	p, err := Build(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.Remove()) })
-	port, err := freePort(t.Context())
+	port, err := freeport.Find(t.Context())
 	require.NoError(t, err)
 	o := Options{NoRedis: true, TemporalFile: filepath.Join(t.TempDir(), "temporal.sqlite"), TemporalPort: port}
 	var pid int

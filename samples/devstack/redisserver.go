@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/slipstream-go/slipstream/internal/freeport"
 )
 
 // portAttempts is how often a free port is chosen: another program may take it before redis-server does.
@@ -26,7 +27,7 @@ func startRedisServer(ctx context.Context, binary string, o Options) (part, erro
 	}
 	var errs []error
 	for range portAttempts {
-		port, err := freePort(ctx)
+		port, err := freeport.Find(ctx)
 		if err != nil {
 			return part{}, err
 		}
@@ -121,16 +122,6 @@ func redisVersion(ctx context.Context, address string, pid int) (string, error) 
 		return "", fmt.Errorf("the port belongs to another Redis, process %s", other)
 	}
 	return info["Server"]["redis_version"], nil
-}
-
-func freePort(ctx context.Context) (int, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("devstack: no free port on 127.0.0.1: %w", err)
-	}
-	defer l.Close()
-	address, err := netip.ParseAddrPort(l.Addr().String())
-	return int(address.Port()), err
 }
 
 // lastLines is the end of a log, for an error message: what redis-server says is the cause is there.

@@ -20,6 +20,8 @@ import (
 	"go.temporal.io/server/common/primitives"
 	"go.temporal.io/server/schema/sqlite"
 	"go.temporal.io/server/temporal"
+
+	"github.com/slipstream-go/slipstream/internal/freeport"
 )
 
 const (
@@ -92,7 +94,7 @@ func serviceHosts(ctx context.Context, frontendPort int) (map[primitives.Service
 		name, port := primitives.ServiceName(service), frontendPort
 		if port == 0 || name != primitives.FrontendService {
 			var err error
-			if port, err = freePort(ctx); err != nil {
+			if port, err = freeport.Find(ctx); err != nil {
 				return nil, err
 			}
 		}
