@@ -259,9 +259,9 @@ func TestRatesOfTheWorkerHold(t *testing.T) {
 			s := newSite(t, client.Options{})
 			w := worker.New(s.client, "queue", o)
 			registerNoContext(w)
+			began := time.Now() // its first looks for work are starts too
 			require.NoError(t, w.Start())
 			defer w.Stop()
-			began := time.Now()
 			const calls = 6
 			for n := range uint64(calls) {
 				s.enqueueNumber(t, n+1, "noContext", nil, fmt.Sprint(n))

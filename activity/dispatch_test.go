@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/internal/redistest"
 	"github.com/slipstream-go/slipstream/internal/wire"
 	"github.com/slipstream-go/slipstream/workflow"
 )
@@ -44,7 +45,7 @@ type desk struct {
 
 func newDesk(t *testing.T, o RuntimeOptions) *desk {
 	t.Helper()
-	d := &desk{redis: miniredis.RunT(t)}
+	d := &desk{redis: redistest.StartMini(t)}
 	rdb := redis.NewClient(&redis.Options{Addr: d.redis.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1})
 	t.Cleanup(func() { _ = rdb.Close() })
 	var err error
@@ -77,6 +78,7 @@ func (d *desk) announce(t *testing.T, pool string, types ...string) {
 func (d *desk) local(t *testing.T, f any, args ...any) []byte {
 	t.Helper()
 	env := (&testsuite.WorkflowTestSuite{}).NewTestActivityEnvironment()
+	env.SetTestTimeout(time.Minute) // else it ends the window
 	env.SetWorkerOptions(worker.Options{BackgroundActivityContext: context.WithValue(context.Background(), workerKey{}, d.w)})
 	v, err := env.ExecuteLocalActivity(f, args...)
 	require.NoError(t, err)
@@ -183,7 +185,7 @@ func TestDispatchAddsTheBuildOfItsWorkerOnly(t *testing.T) {
 }
 
 func TestDispatchKeepsHeadersApart(t *testing.T) {
-	d := newDesk(t, RuntimeOptions{Window: time.Second})
+	d := newDesk(t, RuntimeOptions{Window: 20 * time.Second})
 	d.announce(t, testQueue, "A")
 	headers := make(chan string, 3)
 	d.executor(t, testQueue, []string{"A"}, func(del *batchqueue.Delivery) batchqueue.Result {
@@ -281,6 +283,7 @@ func TestRedisAwayIsFallbackWithinItsBound(t *testing.T) {
 	require.GreaterOrEqual(t, m.Answers[1].Address, 0)
 
 	// The breaker is open now: nothing is sent, so everything is sure.
+	d.rt.breaker.lock()
 	wave = waveOf(callOf(6, "A"), callOf(7, "A"))
 	wave.Calls[0].Options.Retry.MaximumAttempts = 1
 	wave.Fallback = 1
@@ -306,7 +309,7 @@ func TestFullRedisIsFallback(t *testing.T) {
 }
 
 func TestWindowTakesResults(t *testing.T) {
-	d := newDesk(t, RuntimeOptions{Window: 2 * time.Second})
+	d := newDesk(t, RuntimeOptions{Window: 20 * time.Second})
 	d.announce(t, testQueue, "A")
 	d.executor(t, testQueue, []string{"A"}, completing)
 	m := d.dispatch(t, waveOf(callOf(1, "A", "x"), callOf(2, "A", "y")))
@@ -322,7 +325,7 @@ func TestWindowTakesResults(t *testing.T) {
 }
 
 func TestWindowLeavesWhatIsSlow(t *testing.T) {
-	d := newDesk(t, RuntimeOptions{Window: time.Second})
+	d := newDesk(t, RuntimeOptions{Window: 4 * time.Second})
 	d.announce(t, testQueue, "fast", "slow")
 	slow, release := context.WithCancel(context.Background())
 	d.executor(t, testQueue, []string{"fast", "slow"}, func(del *batchqueue.Delivery) batchqueue.Result {
@@ -334,20 +337,24 @@ func TestWindowLeavesWhatIsSlow(t *testing.T) {
 	t.Cleanup(release)
 	m := d.dispatch(t, waveOf(callOf(1, "fast"), callOf(2, "slow")))
 	require.Equal(t, []wire.State{wire.StateDone, wire.StateQueued}, states(m))
-	require.False(t, d.rt.latency.fits(time.Second, "slow"), "a type that was too slow is not waited for next time")
+	require.False(t, d.rt.latency.fits(4*time.Second, "slow"), "a type that was too slow is not waited for next time")
 
 	d.rt.latency.observe("slow", 10*time.Hour)
 	d.rt.o.Window = time.Hour // would hang if it were waited for
 	require.Equal(t, []wire.State{wire.StateQueued}, states(d.dispatch(t, waveOf(callOf(3, "slow")))))
-	d.rt.o.Window = time.Second
+	d.rt.o.Window = 20 * time.Second
 	release()
 
 	// Finished outcomes of earlier waves come along with the next window.
-	require.Eventually(t, func() bool {
-		d.rt.latency.observe("fast", 0)
-		m = d.dispatch(t, waveOf(callOf(4, "fast")))
-		return len(m.Taken) > 0
-	}, 5*time.Second, time.Millisecond)
+	for _, number := range []uint64{2, 3} {
+		require.Eventually(t, func() bool {
+			status, err := d.queue.Status(t.Context(), testQueue, testRun, number)
+			return err == nil && status.State == batchqueue.StateFinished
+		}, 10*time.Second, time.Millisecond)
+	}
+	d.rt.latency.observe("fast", 0)
+	m = d.dispatch(t, waveOf(callOf(4, "fast")))
+	require.Len(t, m.Taken, 2)
 }
 
 func TestWindowsEndWhenTheWorkerStops(t *testing.T) {
@@ -551,7 +558,7 @@ func TestLatencies(t *testing.T) {
 }
 
 func TestClosedRunsAreForgotten(t *testing.T) {
-	d := newDesk(t, RuntimeOptions{Window: 2 * time.Second})
+	d := newDesk(t, RuntimeOptions{Window: 20 * time.Second})
 	d.announce(t, testQueue, "A")
 	d.executor(t, testQueue, []string{"A"}, completing)
 	require.Equal(t, []wire.State{wire.StateDone}, states(d.dispatch(t, waveOf(callOf(1, "A", "x")))))

@@ -100,9 +100,11 @@ func (w *Worker) divert(ctx context.Context, t *activityTask) (bool, error) {
 		w.unclaimed.remove(d.wave.Run)
 		return false, nil
 	}
+	w.vigils.expect(d)
 	diverted, err := d.enqueue(ctx)
 	if !diverted {
 		w.unclaimed.remove(d.wave.Run)
+		w.vigils.over(d.wave.Run)
 		missed = cmp.Or(err, errInPlace)
 		return false, err
 	}

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/internal/redistest"
 )
 
 // frontend is a Temporal server that has no work but what tests give it, and writes down
@@ -273,7 +274,7 @@ type site struct {
 
 func newSite(t *testing.T, o client.Options) *site {
 	t.Helper()
-	s := &site{frontend: startFrontend(t), redis: miniredis.RunT(t), log: &logRecorder{}}
+	s := &site{frontend: startFrontend(t), redis: redistest.StartMini(t), log: &logRecorder{}}
 	rdb := redis.NewClient(&redis.Options{Addr: s.redis.Addr(), ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = rdb.Close() })
 	s.rdb = rdb

@@ -134,8 +134,8 @@ func (w *Worker) serveOrphans(ctx context.Context, now time.Time, start func(poo
 	}
 	for pool, e := range s.serving {
 		if !slices.Contains(orphans, pool) {
-			w.logger.Info("[Slipstream] this build no longer serves a former build's pool", "Pool", pool)
 			e.Leave(ctx)
+			w.logger.Info("[Slipstream] this build no longer serves a former build's pool", "Pool", pool)
 			delete(s.serving, pool)
 			s.leaving = append(s.leaving, e)
 		}

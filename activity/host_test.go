@@ -20,11 +20,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/slipstream-go/slipstream/batchqueue"
+	"github.com/slipstream-go/slipstream/internal/redistest"
 	"github.com/slipstream-go/slipstream/internal/wire"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, redistest.IgnoreRedials())
 }
 
 // enqueue puts one routed call into the queue, as dispatch does.
@@ -132,10 +133,13 @@ func TestHostContextBesideAStrictPropagator(t *testing.T) {
 
 func TestHostContextBesideASessionWorker(t *testing.T) {
 	s := newSite(t, client.Options{})
-	require.Equal(t, "<x>", text(t, s.run(t, worker.Options{EnableSessionWorker: true}, registerNoContext, "noContext", nil, "x")))
-	s.frontend.mu.Lock()
-	defer s.frontend.mu.Unlock()
-	require.Len(t, s.frontend.polls, 3, "the session's pollers and the main one")
+	w := worker.New(s.client, "queue", worker.Options{EnableSessionWorker: true})
+	registerNoContext(w)
+	require.NoError(t, w.Start())
+	defer w.Stop()
+	s.frontend.eventually(t, "the session's pollers and the main one poll", func() bool { return len(s.frontend.polls) == 3 })
+	s.enqueue(t, "noContext", nil, "x")
+	s.frontend.signal(t)
 }
 
 func TestHostContextWithOneSlot(t *testing.T) {
@@ -313,6 +317,7 @@ func TestRedisAwayAtStart(t *testing.T) {
 	w.RegisterActivity(noContext)
 	require.NoError(t, w.Start())
 	defer w.Stop()
+	require.Eventually(t, func() bool { return len(s.log.own("warn")) > 0 }, 20*time.Second, 10*time.Millisecond)
 	require.Contains(t, s.log.own("warn")[0].message, "Redis is not reachable")
 	require.NoError(t, s.redis.StartAddr(address))
 	require.Eventually(t, func() bool {

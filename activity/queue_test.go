@@ -353,6 +353,7 @@ func TestUnsureIsMendedByTheSameBatch(t *testing.T) {
 				require.ErrorIs(t, err, batchqueue.ErrUnavailable)
 			}
 			require.NotEmpty(t, h.ID)
+			c.rt.breaker.lock()
 			_, err = c.Enqueue(t.Context(), options(""), taskA())
 			require.ErrorIs(t, err, batchqueue.ErrUnavailable, "the breaker is open: at once, and for certain")
 			require.NotErrorIs(t, err, ErrUnsure)

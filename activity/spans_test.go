@@ -96,6 +96,7 @@ func TestSpansEndWhereATaskRunsInPlace(t *testing.T) {
 	s.plugin.rt.tracing = newTracing(Telemetry{TracerProvider: count, Propagator: propagation.TraceContext{}}, "namespace")
 	s.start(t, worker.Options{}, noContext)
 	s.plugin.rt.breaker.report(false)
+	s.plugin.rt.breaker.lock()
 	s.frontend.tasks <- taskOf(t, "noContext", "x")
 	completed(t, s.frontend.answer(t))
 	require.EqualValues(t, 1, count.begun.Load())

@@ -79,13 +79,11 @@ func TestChainsThatMayStartOnceStayOpenOnDoubt(t *testing.T) {
 }
 
 func TestNoWindowForAChainWhoseStepsTakeTooLong(t *testing.T) {
-	d := newDesk(t, RuntimeOptions{Window: time.Second})
+	d := newDesk(t, RuntimeOptions{Window: time.Hour}) // would hang if it were waited for
 	d.announce(t, testQueue, "A", "B")
-	d.rt.latency.observe("A", 600*time.Millisecond)
-	d.rt.latency.observe("B", 600*time.Millisecond)
-	began := time.Now()
+	d.rt.latency.observe("A", 40*time.Minute)
+	d.rt.latency.observe("B", 40*time.Minute)
 	require.Equal(t, []wire.State{wire.StateQueued}, states(d.dispatch(t, waveOf(chainOf(1, "x", "B")))))
-	require.Less(t, time.Since(began), time.Second)
 }
 
 func shout(_ context.Context, s string) (string, error) { return strings.ToUpper(s), nil }

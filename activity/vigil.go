@@ -32,7 +32,7 @@ type vigils struct {
 // vigil is for one task that may wait in the queue.
 type vigil struct {
 	*diversion
-	timer *time.Timer
+	timer *time.Timer // nil until it begins
 }
 
 // maxLooks is how many tasks a worker looks at side by side.
@@ -40,7 +40,7 @@ const maxLooks = 32
 
 // lastHeartbeats is how long a stopping worker takes for a last heartbeat to the tasks
 // that it leaves waiting.
-const lastHeartbeats = time.Second
+const lastHeartbeats = 3 * time.Second
 
 func newVigils(w *Worker) *vigils {
 	v := &vigils{w: w, room: make(chan struct{}, maxLooks), open: map[string]*vigil{}}
@@ -55,28 +55,39 @@ func (v *vigils) every(d *diversion) time.Duration {
 	return min(timeout/2, v.w.heartbeatThrottle(timeout))
 }
 
-// keep begins a vigil. A task without a heartbeat time-out needs none.
-func (v *vigils) keep(d *diversion) {
+// expect prepares a vigil for a task on its way into the queue: it may be claimed, and its
+// vigil over, before it is known to have arrived. A task without a heartbeat time-out needs
+// none.
+func (v *vigils) expect(d *diversion) {
 	if d.task.GetHeartbeatTimeout().AsDuration() == 0 {
 		return
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.closed {
-		return
+	if !v.closed {
+		v.open[d.wave.Run] = &vigil{diversion: d}
 	}
-	g := &vigil{diversion: d}
-	g.timer = time.AfterFunc(v.every(d), func() { v.due(g) })
-	v.open[d.wave.Run] = g
 }
 
-// over ends the vigil for a task that this worker has claimed itself.
+// keep begins the vigil that was prepared, unless it is over.
+func (v *vigils) keep(d *diversion) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if g := v.open[d.wave.Run]; g != nil {
+		g.timer = time.AfterFunc(v.every(d), func() { v.due(g) })
+	}
+}
+
+// over ends the vigil for a task that this worker has claimed itself, or that is not in the
+// queue.
 func (v *vigils) over(run string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if g := v.open[run]; g != nil {
-		g.timer.Stop()
 		delete(v.open, run)
+		if g.timer != nil {
+			g.timer.Stop()
+		}
 	}
 }
 
@@ -151,6 +162,9 @@ func (v *vigils) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), lastHeartbeats)
 	defer cancel()
 	for _, g := range open {
+		if g.timer == nil {
+			continue // still on its way
+		}
 		g.timer.Stop()
 		v.looks.Go(func() { v.look(ctx, g.diversion) })
 	}

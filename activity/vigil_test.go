@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/propagation"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	sdkactivity "go.temporal.io/sdk/activity"
@@ -27,7 +28,7 @@ func (s *site) pause(t *testing.T, paused bool) {
 	_, err = s.queue.SetConfig(t.Context(), "queue", config)
 	require.NoError(t, err)
 	w := s.onlyWorker()
-	require.Eventually(t, func() bool { return paused == (w.executors["queue"].Free("noContext") == 0) }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return paused == (w.executors["queue"].Stats().Permits == 0) }, 10*time.Second, time.Millisecond)
 }
 
 // waiting puts a task into the queue that nobody claims, as if all executors had become
@@ -40,6 +41,7 @@ func (s *site) waiting(t *testing.T, w *Worker, task *activityTask) *diversion {
 	diverted, err := d.enqueue(t.Context())
 	require.NoError(t, err)
 	require.True(t, diverted)
+	w.vigils.expect(d)
 	w.vigils.keep(d)
 	return d
 }
@@ -78,12 +80,33 @@ func TestAWaitingTaskIsHeartbeatedUntilItIsClaimed(t *testing.T) {
 	}
 	s.pause(t, false)
 	s.requireNoVigil(t, w)
+	w.vigils.looks.Wait() // one may have seen it wait
 	for len(s.frontend.heartbeats) > 0 {
 		<-s.frontend.heartbeats
 	}
 	close(release)
 	completed(t, s.frontend.answer(t))
 	require.Empty(t, s.frontend.heartbeats)
+}
+
+// It may be claimed before Redis's answer to the enqueue is here. A vigil that began then
+// would end the attempt's heartbeats with those of the one before.
+func TestATaskThatIsClaimedAtOnceHasNoVigil(t *testing.T) {
+	s := newDivertingSite(t, client.Options{})
+	redis := s.intercept()
+	count := &spanCount{}
+	s.plugin.rt.tracing = newTracing(Telemetry{TracerProvider: count, Propagator: propagation.TraceContext{}}, "namespace")
+	started, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	w := s.start(t, worker.Options{}, func(context.Context, string) error { close(started); <-release; return nil })
+	redis.answered = started
+	s.frontend.tasks <- beatingTask(t, time.Hour)
+	<-started
+	require.Eventually(t, func() bool { return count.begun.Load() == 2 && count.open.Load() == 1 }, 10*time.Second, time.Millisecond,
+		"the task's way into the queue is over, its attempt is not")
+	w.vigils.mu.Lock()
+	defer w.vigils.mu.Unlock()
+	require.Empty(t, w.vigils.open)
 }
 
 func TestATaskWithoutHeartbeatTimeoutIsLeftAlone(t *testing.T) {

@@ -772,7 +772,9 @@ var conformance = []struct {
 		for _, d := range b.claim(len(want)) {
 			later = append(later, again(d, time.Hour))
 		}
-		b.settle(later...)
+		for some := range slices.Chunk(later, 200) {
+			b.settle(some...)
+		}
 		runs, err = b.q.Runs(b.ctx, b.pool)
 		require.NoError(b, err)
 		require.ElementsMatch(b, want, runs, "delayed")

@@ -84,7 +84,7 @@ func TestKilledExecutorOnRedis(t *testing.T) {
 
 	c.Cut()
 	took := r.eventually("they run at b", func() bool { return gb.starts(1) == 1 && gb.starts(3) == 1 })
-	require.LessOrEqual(t, took, 2*shortLease+2*time.Second)
+	require.LessOrEqual(t, took, 8*time.Second, "no sweep has to come")
 	require.Equal(t, 2, gb.delivery(1).Attempt)
 	require.Equal(t, "half way", string(gb.delivery(1).Heartbeat))
 	o := r.awaitOutcome("run-1", 2)
@@ -173,14 +173,14 @@ func TestStopReleasesAtOnceOnRedis(t *testing.T) {
 	began := time.Now()
 	r.stop(a)
 	r.eventually("all run at b", func() bool { now, _ := gb.runs(); return now == 50 })
-	require.Less(t, time.Since(began), 3*time.Second, "no lease has to end for it")
+	require.Less(t, time.Since(began), longLease/2, "no lease has to end for it")
 	require.Equal(t, 1, gb.delivery(1).Attempt)
 	require.ErrorIs(t, ga.cause(1), ErrStopping)
 	for n := range uint64(50) {
 		gb.done(n + 1)
 	}
 	took := r.eventually("all are delivered", func() bool { return len(r.delivered("run")) == 50 })
-	require.Less(t, took, 5*time.Second)
+	require.Less(t, took, longLease/2)
 	keys, err := r.rdb.Keys(t.Context(), "*executor:a").Result()
 	require.NoError(t, err)
 	require.Empty(t, keys)
@@ -293,7 +293,7 @@ func TestRunningTaskIsCanceledPromptlyOnRedis(t *testing.T) {
 	d := g.delivery(1)
 	require.NoError(t, r.q.Cancel(t.Context(), r.pool, d.slot, "run", []Identity{{d.Number, d.Fingerprint}}))
 	took := r.eventually("its context ends", func() bool { return g.cause(1) != nil })
-	require.Less(t, took, 2*time.Second, "no extension has to come")
+	require.Less(t, took, 6*time.Second, "no extension has to come")
 	require.ErrorIs(t, g.cause(1), ErrCanceled)
 	require.Equal(t, RetryCancelRequested, r.awaitOutcome("run", 1).Retry)
 	require.NoError(t, g.cause(2))
@@ -329,7 +329,7 @@ func TestRetriesArePrompt(t *testing.T) {
 	}
 	gaps.Range(func(name, gap any) bool {
 		require.GreaterOrEqual(t, gap, 50*time.Millisecond, name)
-		require.Less(t, gap, 3*time.Second, name)
+		require.Less(t, gap, longLease/2, name)
 		return true
 	})
 }
@@ -346,7 +346,7 @@ func TestPausedPoolOnRedis(t *testing.T) {
 	_, err = r.q.SetConfig(t.Context(), r.pool, c)
 	require.NoError(t, err)
 	took := r.eventually("runs", func() bool { return len(r.delivered("run")) == 1 })
-	require.Less(t, took, 3*time.Second, "the bell, not the cache, brings it")
+	require.Less(t, took, 8*time.Second, "the bell, not the cache, brings it")
 }
 
 // The process that waits in a window hears when its wave is done, and takes it.

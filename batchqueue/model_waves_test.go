@@ -139,7 +139,7 @@ func TestClosedPipelinesLeaveNothing(t *testing.T) {
 			name := fmt.Sprintf("0190c2a4-5b1e-7c3a-9f00-%012x", i)
 			for s := range uint64(steps) {
 				n := s + 1
-				b.enqueueWave(Wave{Run: name, ID: n, Tasks: []Task{task(n)}, HeldBelow: n, Window: time.Second})
+				b.enqueueWave(Wave{Run: name, ID: n, Tasks: []Task{task(n)}, HeldBelow: n, Window: 30 * time.Second})
 				ds := b.claim(1)
 				require.Len(b, ds, 1)
 				require.Equal(b, "w", b.settle(done(ds[0])))

@@ -18,7 +18,7 @@ import (
 // is in use, and a master dies.
 func TestCluster(t *testing.T) {
 	checkLeaks(t)
-	cluster := redistest.StartCluster(t, 3, "--appendonly", "yes", "--cluster-require-full-coverage", "no")
+	cluster := redistest.StartCluster(t, 3, "--appendonly", "yes", "--appendfsync", "no", "--cluster-require-full-coverage", "no")
 	const slots = 6
 	rdb := cluster.Client()
 

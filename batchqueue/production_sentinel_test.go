@@ -2,6 +2,7 @@ package batchqueue
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,7 +27,7 @@ func newPair(t *testing.T) *pair {
 	checkLeaks(t)
 	master := redistest.Start(t, redistest.Fast...)
 	p := &pair{rig: newRigWith(t, shortLease), master: master, replica: redistest.Replica(t, master)}
-	sentinels := redistest.Sentinels(t, 3, master, 1, 500*time.Millisecond)
+	sentinels := redistest.Sentinels(t, 3, master, 1, 3*time.Second) // a slow machine is no dead master
 	url := "redis://" + sentinels[0].Addr + "?master_name=" + redistest.MasterName
 	for _, s := range sentinels[1:] {
 		url += "&addr=" + s.Addr
@@ -115,7 +116,11 @@ func TestFailoverWithReplicasLosesNothing(t *testing.T) {
 	g := newGate()
 	e := p.start(p.q, ExecutorOptions{Handler: g.handle})
 	p.ready(e)
-	p.enqueue("run", tasks(3)...)
+	p.eventually("the replica has them within a second", func() bool {
+		out, err := p.q.Enqueue(t.Context(), p.pool, &Wave{Run: "run", ID: 1, Slot: -1, Tasks: tasks(3)})
+		require.NoError(t, err)
+		return !slices.ContainsFunc(out.Answers, func(a Answer) bool { return a.Err != nil })
+	})
 	p.eventually("all run", func() bool { now, _ := g.runs(); return now == 3 })
 
 	p.deafen()

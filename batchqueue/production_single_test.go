@@ -21,7 +21,7 @@ func TestKilledServerComesBack(t *testing.T) {
 		args []string
 		kept bool
 	}{
-		"with an append-only file": {[]string{"--appendonly", "yes", "--appendfsync", "everysec"}, true},
+		"with an append-only file": {[]string{"--appendonly", "yes", "--appendfsync", "no"}, true},
 		"without its data":         {nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -67,11 +67,11 @@ func TestKilledServerComesBack(t *testing.T) {
 			}
 			r.enqueue("after", next...)
 			took := r.eventually("the next ones are done", func() bool { return len(r.delivered("after")) == 5 })
-			require.Less(t, took, 5*time.Second)
+			require.Less(t, took, 8*time.Second)
 			_, err := r.q.SetConfig(t.Context(), r.pool, PoolConfig{Slots: 2, Paused: true})
 			require.NoError(t, err)
 			took = r.eventually("both have paused", func() bool { return a.Stats().Permits+b.Stats().Permits == 0 })
-			require.Less(t, took, 5*time.Second)
+			require.Less(t, took, 8*time.Second)
 			require.Empty(t, r.twice)
 		})
 	}
@@ -119,9 +119,11 @@ func TestFullRedisIsDrained(t *testing.T) {
 	}})
 	r.eventually("as many run as may", func() bool { return e.Stats().Running == 40 })
 	time.Sleep(3 * shortLease) //nolint:forbidigo // an executor that cannot say that it lives would count as dead
-	executors, err := r.q.Executors(t.Context(), r.pool)
-	require.NoError(t, err)
-	require.True(t, executors[0].Present)
+	r.eventually("it is present", func() bool {
+		executors, err := r.q.Executors(t.Context(), r.pool)
+		require.NoError(t, err)
+		return executors[0].Present
+	})
 	close(release)
 	for _, run := range runs {
 		r.awaitCount(run, 50)
@@ -205,9 +207,11 @@ func TestTooManyConnections(t *testing.T) {
 	r.enqueue("run", tasks(10)...)
 	r.eventually("all run", func() bool { now, _ := g.runs(); return now == 10 })
 	r.cutOff("queue")
-	_, err := q.Check(t.Context())
-	require.ErrorIs(t, err, ErrUnavailable)
-	require.ErrorContains(t, err, "max number of clients reached")
+	r.eventually("it is said why", func() bool { // if the server is fast enough to say it itself
+		_, err := q.Check(t.Context())
+		require.ErrorIs(t, err, ErrUnavailable)
+		return strings.Contains(err.Error(), "max number of clients reached")
+	})
 	for n := range uint64(10) {
 		g.done(n + 1)
 	}

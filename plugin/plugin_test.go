@@ -243,12 +243,14 @@ func TestTestEnvironmentsStayPlain(t *testing.T) {
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(quiet)
 	env := suite.NewTestWorkflowEnvironment()
-	env.SetWorkerOptions(worker.Options{Plugins: []worker.Plugin{p}})
+	env.SetWorkerOptions(worker.Options{DeadlockDetectionTimeout: time.Minute, Plugins: []worker.Plugin{p}})
+	env.SetTestTimeout(time.Minute)
 	env.RegisterActivity(double)
 	require.Equal(t, 8, run(env))
 
 	env = suite.NewTestWorkflowEnvironment()
-	env.SetWorkerOptions(worker.Options{Plugins: []worker.Plugin{p}})
+	env.SetWorkerOptions(worker.Options{DeadlockDetectionTimeout: time.Minute, Plugins: []worker.Plugin{p}})
+	env.SetTestTimeout(time.Minute)
 	env.RegisterActivityWithOptions(double, sdkactivity.RegisterOptions{Name: "double"})
 	env.OnActivity(double, mock.Anything, mock.Anything).Return(99, nil)
 	require.Equal(t, 99, run(env))

@@ -54,7 +54,7 @@ func TestCancelBeforeTheWaveLeaves(t *testing.T) {
 			three := sdkworkflow.ExecuteActivity(cctx, "Echo", "made canceled")
 			ready := three.IsReady()
 			result := fmt.Sprint(kind(ctx, one), " ", kind(ctx, two), " ", kind(ctx, three), " ", ready)
-			return result, sdkworkflow.Sleep(ctx, time.Second) // whatever was started is done by then
+			return result, sdkworkflow.Sleep(ctx, time.Minute) // whatever was started is done by then
 		})
 		require.NoError(t, err)
 		require.Equal(t, want, got)
@@ -194,7 +194,7 @@ func TestCancelDuringDispatch(t *testing.T) {
 					}()
 				})
 				result := kind(ctx, one)
-				return result, sdkworkflow.Sleep(ctx, time.Second)
+				return result, sdkworkflow.Sleep(ctx, time.Minute)
 			})
 			require.NoError(t, err)
 			require.Equal(t, tt.want, got)
@@ -311,7 +311,7 @@ func TestCancelJustBeforeTheTail(t *testing.T) {
 		one := sdkworkflow.ExecuteActivity(cctx, "Echo", "one")
 		sdkworkflow.Go(ctx, func(sdkworkflow.Context) { cancel() })
 		result := kind(ctx, one)
-		return result, sdkworkflow.Sleep(ctx, time.Second)
+		return result, sdkworkflow.Sleep(ctx, time.Minute)
 	})
 	require.NoError(t, err)
 	require.Equal(t, "canceled", got)

@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
 	sdkworkflow "go.temporal.io/sdk/workflow"
 
 	"github.com/slipstream-go/slipstream/internal/wire"
@@ -61,7 +62,10 @@ func inside(t *testing.T, dc converter.DataConverter, f func(t *testing.T, ctx s
 	})
 	t.Run("without", func(t *testing.T) {
 		var suite testsuite.WorkflowTestSuite
-		run(t, suite.NewTestWorkflowEnvironment())
+		env := suite.NewTestWorkflowEnvironment()
+		env.SetWorkerOptions(worker.Options{DeadlockDetectionTimeout: time.Minute})
+		env.SetTestTimeout(time.Minute)
+		run(t, env)
 	})
 }
 

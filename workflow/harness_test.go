@@ -208,9 +208,15 @@ func (q *queue) waitIdentity(n uint64) wire.Identity {
 	}
 }
 
-// done is the outcome of call n with a result.
+// done is the outcome of call n with a result. Virtual time may be faster than the dispatch.
 func (q *queue) done(n uint64, result any) wire.Outcome {
 	q.t.Helper()
+	require.Eventually(q.t, func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		_, ok := q.find(n)
+		return ok
+	}, 10*time.Second, time.Millisecond, "call %d", n)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.doneLocked(n, result)

@@ -69,7 +69,7 @@ func TestModel(t *testing.T) {
 	}
 
 	var running sync.WaitGroup
-	// One at a time: a replay that gets no processor for a second looks like a deadlock.
+	// One at a time: they are for the processor, programs wait.
 	replays := make(chan struct{}, 1)
 	for i := range programs {
 		p := program{Seed: random.Uint64(), Length: 2 + random.IntN(6), Loss: random.Float64() * 0.15}

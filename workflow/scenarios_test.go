@@ -53,7 +53,7 @@ func mixedWorkflow(ctx sdkworkflow.Context, s string) (string, error) {
 	one := sdkworkflow.ExecuteActivity(ctx, "Echo", "one")
 	two := sdkworkflow.ExecuteActivity(ctx, "Other", "two")
 	three := sdkworkflow.ExecuteActivity(ctx, "Unmarked", "three")
-	lctx := sdkworkflow.WithLocalActivityOptions(ctx, sdkworkflow.LocalActivityOptions{StartToCloseTimeout: time.Second})
+	lctx := sdkworkflow.WithLocalActivityOptions(ctx, sdkworkflow.LocalActivityOptions{StartToCloseTimeout: time.Minute})
 	four := sdkworkflow.ExecuteLocalActivity(lctx, "Local", "four")
 	parts := []string{s, fmt.Sprint(version)}
 	for _, f := range []sdkworkflow.Future{one, two, three, four} {
@@ -72,7 +72,7 @@ func mixedWorkflow(ctx sdkworkflow.Context, s string) (string, error) {
 func lateWorkflow(ctx sdkworkflow.Context, s string) (string, error) {
 	ctx = options(ctx)
 	timer := sdkworkflow.NewTimer(ctx, time.Hour)
-	lctx := sdkworkflow.WithLocalActivityOptions(ctx, sdkworkflow.LocalActivityOptions{StartToCloseTimeout: time.Second})
+	lctx := sdkworkflow.WithLocalActivityOptions(ctx, sdkworkflow.LocalActivityOptions{StartToCloseTimeout: time.Minute})
 	if err := sdkworkflow.ExecuteLocalActivity(lctx, "Local", s).Get(ctx, &s); err != nil {
 		return "", err
 	}

@@ -32,7 +32,7 @@ func TestPausingAndResuming(t *testing.T) {
 func TestDraining(t *testing.T) {
 	t.Parallel() // it waits until workers have heard of it
 	d := scene(t)
-	d.fails(exitFailed, "pool orders is not empty after 1s, 5 tasks left", "drain", "orders", "--within", "1s")
+	d.fails(exitFailed, "pool orders is not empty after 3s, 5 tasks left", "drain", "orders", "--within", "3s")
 	draining, err := d.queue().Draining(t.Context(), "orders")
 	require.NoError(t, err)
 	require.True(t, draining)

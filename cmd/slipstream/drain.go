@@ -94,6 +94,9 @@ func (a *app) awaitEmpty(ctx context.Context, p pool, within time.Duration) erro
 			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return ctx.Err()
 			}
+			if left < 0 {
+				return fmt.Errorf("pool %s goes on draining, and Redis did not say within %v what is left: repeat the command to wait on", p.name, within)
+			}
 			return fmt.Errorf("pool %s is not empty after %v, %s left; it goes on draining: repeat the command to wait on, slipstream tasks list %s shows what is there",
 				p.name, within, plural(left, "task"), p.name)
 		}

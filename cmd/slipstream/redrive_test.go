@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -185,6 +186,8 @@ func TestRedrivenTaskFinishesItsWorkflow(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, packed, 1, "what came before the call is not done again")
 	require.Contains(t, d.ok("dead", "list"), "There are no dead letters.")
-	require.Contains(t, d.ok("describe", taskQueue), "No open calls in the queue.")
+	redistest.Eventually(t, time.Minute, "the last outcome is acknowledged", func() bool {
+		return strings.Contains(d.ok("describe", taskQueue), "No open calls in the queue.")
+	})
 	require.Contains(t, d.ok("check"), "pool "+taskQueue)
 }

@@ -132,7 +132,7 @@ func TestConfirmingInATerminal(t *testing.T) {
 	s.sees("Cancelled 1 task of run order-1.")
 	require.Equal(t, exitOK, s.ends())
 
-	s = d.terminal("tasks", "cancel", "orders", "order-1", "4", "--command-timeout", "300ms")
+	s = d.terminal("tasks", "cancel", "orders", "order-1", "4", "--command-timeout", "3s")
 	s.sees("nobody confirmed it in time")
 	require.Equal(t, exitRefused, s.ends())
 	s.press("\r") // what still reads must end with the terminal
@@ -142,10 +142,10 @@ func TestConfirmingInATerminal(t *testing.T) {
 func TestTimeBeginsWithTheConfirmation(t *testing.T) {
 	d := scene(t)
 	began := time.Now()
-	s := d.terminal("tasks", "cancel", "orders", "order-1", "3", "--command-timeout", "4s")
+	s := d.terminal("tasks", "cancel", "orders", "order-1", "3", "--command-timeout", "6s")
 	s.sees("Go on? [y/N]")
-	redistest.Eventually(s, 4*time.Second, "more than half of the time is over", func() bool { return time.Since(began) > 2500*time.Millisecond })
-	require.NoError(t, d.redis.Client().Do(t.Context(), "CLIENT", "PAUSE", 2000, "WRITE").Err())
+	redistest.Eventually(s, 6*time.Second, "more than half of the time is over", func() bool { return time.Since(began) > 3500*time.Millisecond })
+	require.NoError(t, d.redis.Client().Do(t.Context(), "CLIENT", "PAUSE", 3000, "WRITE").Err())
 	s.press("y\r")
 	s.sees("Cancelled 1 task of run order-1.")
 	require.Equal(t, exitOK, s.ends())

@@ -30,7 +30,7 @@ func StartCluster(t testing.TB, n int, args ...string) *Cluster {
 	buses := make([]int, n)
 	for i := range n {
 		buses[i] = freePort(t)
-		s := Start(t, append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", strconv.Itoa(buses[i])}, args...)...)
+		s := Start(t, append([]string{"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(buses[i])}, args...)...)
 		c.Nodes = append(c.Nodes, s)
 		rdb := s.Client()
 		id, err := rdb.ClusterMyID(t.Context()).Result()
@@ -48,6 +48,11 @@ func StartCluster(t testing.TB, n int, args ...string) *Cluster {
 		}
 	}
 	c.AwaitWhole()
+	for _, s := range c.Nodes { // not before: nodes that meet slowly would give each other up
+		if err := s.Client().ConfigSet(t.Context(), "cluster-node-timeout", "1000").Err(); err != nil {
+			t.Fatalf("configure a cluster node: %v", err)
+		}
+	}
 	return c
 }
 

@@ -112,10 +112,10 @@ func TestRequireReplays(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"pipeline", "plain"} {
-		RequireReplays(t, recorded(t, name), worker.WorkflowReplayerOptions{}, register(pipeline), mark)
+		RequireReplays(t, recorded(t, name), worker.WorkflowReplayerOptions{DisableDeadlockDetection: true}, register(pipeline), mark)
 	}
 	said := ended(t, func(t testing.TB) {
-		RequireReplays(t, recorded(t, "pipeline"), worker.WorkflowReplayerOptions{}, register(changed), mark)
+		RequireReplays(t, recorded(t, "pipeline"), worker.WorkflowReplayerOptions{DisableDeadlockDetection: true}, register(changed), mark)
 	})
 	require.Contains(t, said, "replay with these marks: ")
 	require.Contains(t, said, "[Slipstream] non-determinism")
@@ -149,7 +149,8 @@ func TestRequireRouted(t *testing.T) {
 func TestMocksOfMarkedActivities(t *testing.T) {
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestWorkflowEnvironment()
-	env.SetWorkerOptions(worker.Options{Plugins: []worker.Plugin{New(t, plugin.Options{Marks: []plugin.Mark{{Activity: "Echo"}}})}})
+	env.SetWorkerOptions(worker.Options{DeadlockDetectionTimeout: time.Minute, Plugins: []worker.Plugin{New(t, plugin.Options{Marks: []plugin.Mark{{Activity: "Echo"}}})}})
+	env.SetTestTimeout(time.Minute)
 	env.RegisterActivityWithOptions(func(s string) (string, error) { return s, nil }, sdkactivity.RegisterOptions{Name: "Echo"})
 	env.OnActivity("Echo", mock.Anything).Return(func(s string) (string, error) { return s + "!", nil })
 	env.ExecuteWorkflow(pipeline, "a")
