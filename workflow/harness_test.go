@@ -392,14 +392,14 @@ func newBenchWith(t *testing.T, users []interceptor.WorkerInterceptor, change ..
 	}
 	env.SetWorkerOptions(worker.Options{
 		EnableSessionWorker: true,
-		// A thousand calls at once take a while under the race detector on a busy machine;
+		// Ten thousand calls at once take a while under the race detector on a busy machine;
 		// what hangs is caught by the test's own time-out.
-		DeadlockDetectionTimeout: 10 * time.Second,
+		DeadlockDetectionTimeout: time.Minute,
 		Interceptors: append([]interceptor.WorkerInterceptor{
 			b.raw, &routing{Interceptor: workflow.NewInterceptor(config)},
 		}, users...),
 	})
-	env.SetTestTimeout(10 * time.Second)
+	env.SetTestTimeout(time.Minute)
 	env.RegisterActivityWithOptions(func(_ context.Context, s string) (string, error) {
 		return "plain " + s, nil
 	}, sdkactivity.RegisterOptions{Name: "Echo"})
