@@ -60,7 +60,7 @@ func secondExecutor() *benchCase {
 				count(s.Steps), s.step(), s.Concurrency)
 		},
 		sizes: map[suite]size{
-			seed:  {Reps: 1, Steps: 400, Concurrency: 20, StepMillis: 50},
+			seed:  {Reps: 1, Steps: 4000, Concurrency: 20, StepMillis: 50},
 			quick: {Reps: 2, Steps: 20_000, Concurrency: 500, StepMillis: 200},
 			full:  {Reps: 5, Steps: 20_000, Concurrency: 500, StepMillis: 200},
 		},
@@ -81,7 +81,12 @@ func joinSample(ctx context.Context, l *lab, s size) (*sample, error) {
 	defer b.close()
 	b.takes = s.step()
 	busy := func(executors int) error {
-		return poll(ctx, func() (bool, error) { return b.record.running() >= executors*s.Concurrency*9/10, nil })
+		return poll(ctx, func() (bool, error) {
+			if b.arrived.Load() == int64(s.Steps) {
+				return false, fmt.Errorf("all %s tasks had ended before %s had been seen busy", count(s.Steps), plural(executors, "executor"))
+			}
+			return b.record.running() >= executors*s.Concurrency*9/10, nil
+		})
 	}
 	var joined time.Duration
 	measured, err := b.measure(ctx, l, func(ctx context.Context) error {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"golang.org/x/sync/errgroup"
 
@@ -84,7 +86,16 @@ func (l *lab) runWorkflows(ctx context.Context, taskQueue string, n, open int, c
 }
 
 func (l *lab) runWorkflow(ctx context.Context, id, taskQueue string, call workflowCall) (history.Run, error) {
-	h, err := l.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: id, TaskQueue: taskQueue}, call.workflow, call.args...)
+	start := func() (client.WorkflowRun, error) {
+		return l.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+			ID: id, TaskQueue: taskQueue, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		}, call.workflow, call.args...)
+	}
+	h, err := start()
+	// A start whose answer came too late is found by its ID.
+	for late := new(serviceerror.DeadlineExceeded); errors.As(err, &late) && ctx.Err() == nil; {
+		h, err = start()
+	}
 	if err != nil {
 		return history.Run{}, fmt.Errorf("workflow %s did not start: %w", id, err)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // stopTimeout is how long a child process may take to stop in order before it is killed.
-const stopTimeout = 15 * time.Second
+const stopTimeout = time.Minute
 
 // Child is a process that this one owns. One goroutine starts it, waits for it and ends with it. Safe for concurrent use.
 type Child struct {

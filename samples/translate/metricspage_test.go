@@ -1,17 +1,23 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/slipstream-go/slipstream/internal/freeport"
 )
 
 // The page has a metric under the name that a collector would give it, and its address is free once it has ended.
 func TestMetricsPage(t *testing.T) {
-	telemetry, err := newTelemetry(t.Context(), config{metrics: "127.0.0.1:0"})
+	port, err := freeport.Find(t.Context()) // nobody is given it while it is free again
+	require.NoError(t, err)
+	address := fmt.Sprint("127.0.0.1:", port)
+	telemetry, err := newTelemetry(t.Context(), config{metrics: address})
 	require.NoError(t, err)
 	require.Nil(t, telemetry.traces)
 	wait, err := telemetry.metrics.Meter("test").Float64Histogram("slipstream.task.wait", metric.WithUnit("s"))
@@ -28,7 +34,6 @@ func TestMetricsPage(t *testing.T) {
 	require.NoError(t, response.Body.Close())
 	require.Contains(t, string(page), "\nslipstream_task_wait_seconds_sum 2\n")
 
-	address := telemetry.page.server.Addr
 	_, err = newTelemetry(t.Context(), config{metrics: address})
 	require.ErrorContains(t, err, "-metrics "+address)
 	require.NoError(t, telemetry.stop())

@@ -240,15 +240,15 @@ var cancelScenarios = []scenario{
 	{
 		name: "running and waited for, the handler ignores it until its deadline",
 		play: func(p *play) {
-			running := make(chan struct{})
+			running := make(chan struct{}, 3) // as many as the attempts
 			p.activity("Act", func(ctx context.Context) (string, error) {
 				activity.RecordHeartbeat(ctx, "half")
-				close(running)
+				running <- struct{}{}
 				return deaf(ctx, p, 1)
 			})
 			p.workflow(func(ctx workflow.Context, see *notes) error {
 				callCtx, cancel := workflow.WithCancel(withOptions(ctx, workflow.ActivityOptions{
-					StartToCloseTimeout: 3 * time.Second, WaitForCancellation: true, RetryPolicy: quickly(3),
+					StartToCloseTimeout: 10 * time.Second, WaitForCancellation: true, RetryPolicy: quickly(3),
 				}))
 				call := workflow.ExecuteActivity(callCtx, "Act")
 				workflow.GetSignalChannel(ctx, "cancel").Receive(ctx, nil)
@@ -269,7 +269,7 @@ var cancelScenarios = []scenario{
 				close(running)
 				select {
 				case <-ctx.Done():
-				case <-time.After(3 * time.Second):
+				case <-time.After(10 * time.Second):
 				}
 				p.seen.note("context", cause(ctx))
 				return "", ctx.Err()

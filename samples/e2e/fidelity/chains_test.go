@@ -158,11 +158,11 @@ var chainScenarios = []scenario{
 	{name: "StartToClose of a step with a deaf handler", play: chained(workflow.ActivityOptions{StartToCloseTimeout: 150 * ms, RetryPolicy: quickly(1)}, deaf)},
 	{
 		name: "ScheduleToClose of a step",
-		play: chained(workflow.ActivityOptions{StartToCloseTimeout: time.Minute, ScheduleToCloseTimeout: time.Second, RetryPolicy: quickly(3)}, hang),
+		play: chained(workflow.ActivityOptions{StartToCloseTimeout: time.Minute, ScheduleToCloseTimeout: 5 * time.Second, RetryPolicy: quickly(3)}, hang),
 	},
 	{
 		name: "heartbeat time-out of a step, with details",
-		play: chained(workflow.ActivityOptions{HeartbeatTimeout: 500 * ms, RetryPolicy: quickly(2)}, func(ctx context.Context, p *play, n int32) (string, error) {
+		play: chained(workflow.ActivityOptions{HeartbeatTimeout: 2 * time.Second, RetryPolicy: quickly(2)}, func(ctx context.Context, p *play, n int32) (string, error) {
 			noteDetails(ctx, p, n)
 			activity.RecordHeartbeat(ctx, progress{int(n), "palabra"})
 			return deaf(ctx, p, n)

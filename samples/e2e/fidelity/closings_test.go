@@ -82,10 +82,11 @@ var closingScenarios = []scenario{
 	{
 		name: "workflow terminated with open calls",
 		play: func(p *play) {
-			running := make(chan struct{})
+			running, terminated := make(chan struct{}), make(chan struct{})
 			p.activity("Act", func(ctx context.Context) (string, error) {
 				close(running)
-				end := time.NewTimer(3 * time.Second)
+				<-terminated
+				end := time.NewTimer(10 * time.Second)
 				defer end.Stop()
 				for {
 					activity.RecordHeartbeat(ctx)
@@ -95,19 +96,20 @@ var closingScenarios = []scenario{
 					case <-time.After(100 * ms):
 						continue
 					}
-					p.seen.note("handler heard of it within 3 s", ctx.Err() != nil)
+					p.seen.note("handler heard of it within 10 s", ctx.Err() != nil)
 					return "", ctx.Err()
 				}
 			})
 			p.workflow(func(ctx workflow.Context, _ *notes) error {
-				return workflow.ExecuteActivity(withOptions(ctx, workflow.ActivityOptions{HeartbeatTimeout: 10 * time.Second}), "Act").Get(ctx, nil)
+				return workflow.ExecuteActivity(withOptions(ctx, workflow.ActivityOptions{HeartbeatTimeout: time.Minute}), "Act").Get(ctx, nil)
 			})
 			p.start()
 			p.receive("the handler", running)
 			p.awaitOpen()
 			p.terminate()
+			close(terminated)
 		},
-		differs: map[string]string{"handler heard of it within 3 s": "A handler of a run that was terminated or timed out goes on until it ends or fails: nobody tells it."},
+		differs: map[string]string{"handler heard of it within 10 s": "A handler of a run that was terminated or timed out goes on until it ends or fails: nobody tells it."},
 	},
 	{name: "parent ends: child terminated", play: parentEnds(enumspb.PARENT_CLOSE_POLICY_TERMINATE)},
 	{name: "parent ends: child abandoned", play: parentEnds(enumspb.PARENT_CLOSE_POLICY_ABANDON)},

@@ -44,12 +44,37 @@ func (p *play) awaitBackoff() {
 	})
 }
 
-// delayed is how many tasks of the play's pool wait for their next attempt.
-func (p *play) delayed() int64 {
+// awaitDetails waits until the heartbeat details of the workflow's only call have left the worker. Plainly they travel
+// at once; with the plugin with the next extension of the lease.
+func (p *play) awaitDetails() {
+	p.t.Helper()
+	if p.mode == routed {
+		rdb := p.redis()
+		defer rdb.Close()
+		p.await("the details in Redis", func() bool {
+			hashes, err := rdb.Keys(p.ctx, "*"+p.taskQueue+"*:heartbeats").Result()
+			return assert.NoError(p.t, err) && len(hashes) > 0
+		})
+		return
+	}
+	p.await("the details at the server", func() bool {
+		d, err := p.c.DescribeWorkflowExecution(p.ctx, p.workflowID, "")
+		return assert.NoError(p.t, err) && len(d.GetPendingActivities()) == 1 && d.GetPendingActivities()[0].GetHeartbeatDetails() != nil
+	})
+}
+
+// redis is a client of the Redis of all scenarios.
+func (p *play) redis() *redis.Client {
 	p.t.Helper()
 	o, err := redis.ParseURL(stack.RedisURL())
 	require.NoError(p.t, err)
-	rdb := redis.NewClient(o)
+	return redis.NewClient(o)
+}
+
+// delayed is how many tasks of the play's pool wait for their next attempt.
+func (p *play) delayed() int64 {
+	p.t.Helper()
+	rdb := p.redis()
 	defer rdb.Close()
 	queue, err := batchqueue.New(rdb, batchqueue.Options{Namespace: stack.Namespace()})
 	require.NoError(p.t, err)

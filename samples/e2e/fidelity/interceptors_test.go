@@ -211,7 +211,7 @@ var interceptorScenarios = []scenario{
 			p.workerOptions.Interceptors = []interceptor.WorkerInterceptor{&gate{failInit: true}}
 			p.activity("Act", func(context.Context) (string, error) { return "allowed", nil })
 			p.workflow(func(ctx workflow.Context, see *notes) error {
-				ctx = withOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: time.Second, RetryPolicy: quickly(1)})
+				ctx = withOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 5 * time.Second, RetryPolicy: quickly(1)})
 				return noteResult[string](ctx, see, "call", workflow.ExecuteActivity(ctx, "Act"))
 			})
 		},

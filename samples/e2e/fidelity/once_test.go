@@ -29,8 +29,7 @@ func killed(options workflow.ActivityOptions) func(p *play) {
 		process := p.startProcess()
 		p.run = p.execute()
 		p.receive("the handler's start", process.first)
-		// Plainly, details travel at once; with the plugin with the next extension of the lease, each third of it.
-		time.Sleep(2500 * time.Millisecond) //nolint:forbidigo // nobody outside the worker can see when they have
+		p.awaitDetails()
 		process.kill()
 
 		var starts atomic.Int64
@@ -134,15 +133,15 @@ const wipedReason = "Where Redis loses its data, an open call with MaximumAttemp
 var onceScenarios = []scenario{
 	{
 		name: "killed worker, one attempt",
-		play: killed(workflow.ActivityOptions{StartToCloseTimeout: 6 * time.Second, RetryPolicy: quickly(1)}),
+		play: killed(workflow.ActivityOptions{StartToCloseTimeout: 10 * time.Second, RetryPolicy: quickly(1)}),
 	},
 	{
 		name: "killed worker, one attempt, heartbeats",
-		play: killed(workflow.ActivityOptions{HeartbeatTimeout: 3 * time.Second, RetryPolicy: quickly(1)}),
+		play: killed(workflow.ActivityOptions{HeartbeatTimeout: 5 * time.Second, RetryPolicy: quickly(1)}),
 	},
 	{
 		name: "killed worker, more attempts",
-		play: killed(workflow.ActivityOptions{HeartbeatTimeout: 3 * time.Second, RetryPolicy: quickly(3)}),
+		play: killed(workflow.ActivityOptions{HeartbeatTimeout: 5 * time.Second, RetryPolicy: quickly(3)}),
 	},
 	{
 		name:    "lost data while a handler runs, one attempt",

@@ -3,6 +3,7 @@ package fidelity
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net"
@@ -70,7 +71,7 @@ func (p *play) dump(rdb *redis.Client) string {
 }
 
 // monitor keeps the text of everything that a Redis is told from now on, by clients and scripts: nothing gets into it
-// in another way. The returned function returns it.
+// in another way. The returned function returns it, up to its own call.
 func (p *play) monitor(rdb *redis.Client) func() string {
 	p.t.Helper()
 	conn, err := new(net.Dialer).DialContext(p.ctx, "tcp", rdb.Options().Addr)
@@ -90,5 +91,11 @@ func (p *play) monitor(rdb *redis.Client) func() string {
 		_ = conn.Close()
 		reading.Wait()
 	})
-	return said.String
+	return func() string {
+		p.t.Helper()
+		end := rand.Text()
+		require.NoError(p.t, rdb.Echo(p.ctx, end).Err())
+		p.await("all that Redis was told", func() bool { return strings.Contains(said.String(), end) })
+		return said.String()
+	}
 }

@@ -113,15 +113,15 @@ var retryScenarios = []scenario{
 	},
 	{
 		name: "unlimited attempts until ScheduleToClose",
-		// The waits are 50 ms, 5 s, and so on: the third attempt would come too late.
+		// The waits are 100 ms, 10 s, and so on: the third attempt would come too late.
 		play: retried(workflow.ActivityOptions{
-			ScheduleToCloseTimeout: 4 * time.Second, RetryPolicy: &temporal.RetryPolicy{InitialInterval: 50 * ms, BackoffCoefficient: 100},
+			ScheduleToCloseTimeout: 9 * time.Second, RetryPolicy: &temporal.RetryPolicy{InitialInterval: 100 * ms, BackoffCoefficient: 100},
 		}, failUntil(0)),
 	},
 	{
 		name: "next interval does not fit into ScheduleToClose",
 		play: retried(workflow.ActivityOptions{
-			ScheduleToCloseTimeout: 5 * time.Second, RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Minute},
+			ScheduleToCloseTimeout: 30 * time.Second, RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Minute},
 		}, failUntil(0)),
 	},
 	{

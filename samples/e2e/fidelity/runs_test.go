@@ -234,7 +234,7 @@ var runScenarios = []scenario{
 	{
 		name: "worker stops in order and another one takes over",
 		play: func(p *play) {
-			p.workerOptions.WorkerStopTimeout, p.pluginOptions.DrainTimeout = 200*ms, 200*ms
+			p.workerOptions.WorkerStopTimeout, p.pluginOptions.DrainTimeout = 3*time.Second, 3*time.Second
 			running := make(chan struct{}, 2)
 			p.activity("Act", func(ctx context.Context, first bool) (int32, error) {
 				if !first || p.seen.has("context") {
@@ -248,7 +248,7 @@ var runScenarios = []scenario{
 				return 0, ctx.Err()
 			})
 			p.workflow(func(ctx workflow.Context, see *notes) error {
-				ctx = withOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 5 * time.Second, RetryPolicy: quickly(3)})
+				ctx = withOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 15 * time.Second, RetryPolicy: quickly(3)})
 				_ = noteResult[int32](ctx, see, "attempt of the call", workflow.ExecuteActivity(ctx, "Act", true))
 				return noteResult[int32](ctx, see, "attempt of the next call", workflow.ExecuteActivity(ctx, "Act", false))
 			})

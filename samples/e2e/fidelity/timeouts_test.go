@@ -56,7 +56,7 @@ var timeoutScenarios = []scenario{
 	},
 	{
 		name: "success after a time-out",
-		play: retried(workflow.ActivityOptions{StartToCloseTimeout: time.Second, RetryPolicy: quickly(3)},
+		play: retried(workflow.ActivityOptions{StartToCloseTimeout: 3 * time.Second, RetryPolicy: quickly(3)},
 			func(ctx context.Context, p *play, n int32) (string, error) {
 				if n == 1 {
 					return deaf(ctx, p, n)
@@ -66,7 +66,7 @@ var timeoutScenarios = []scenario{
 	},
 	{
 		name: "time-out after a failure",
-		play: retried(workflow.ActivityOptions{StartToCloseTimeout: time.Second, RetryPolicy: quickly(2)},
+		play: retried(workflow.ActivityOptions{StartToCloseTimeout: 3 * time.Second, RetryPolicy: quickly(2)},
 			func(ctx context.Context, p *play, n int32) (string, error) {
 				if n == 1 {
 					return "", temporal.NewApplicationError("no luck", "Luck", "detail")
@@ -76,7 +76,7 @@ var timeoutScenarios = []scenario{
 	},
 	{
 		name: "failure after a time-out",
-		play: retried(workflow.ActivityOptions{StartToCloseTimeout: time.Second, RetryPolicy: quickly(2)},
+		play: retried(workflow.ActivityOptions{StartToCloseTimeout: 3 * time.Second, RetryPolicy: quickly(2)},
 			func(ctx context.Context, p *play, n int32) (string, error) {
 				if n == 1 {
 					return hang(ctx, p, n)
@@ -106,21 +106,21 @@ var timeoutScenarios = []scenario{
 	},
 	{
 		name: "ScheduleToClose of a running attempt",
-		play: retried(workflow.ActivityOptions{StartToCloseTimeout: time.Minute, ScheduleToCloseTimeout: time.Second, RetryPolicy: quickly(3)}, hang),
+		play: retried(workflow.ActivityOptions{StartToCloseTimeout: time.Minute, ScheduleToCloseTimeout: 5 * time.Second, RetryPolicy: quickly(3)}, hang),
 	},
 	{
 		name: "ScheduleToClose of a deaf handler",
-		play: retried(workflow.ActivityOptions{ScheduleToCloseTimeout: time.Second, RetryPolicy: quickly(3)}, deaf),
+		play: retried(workflow.ActivityOptions{ScheduleToCloseTimeout: 5 * time.Second, RetryPolicy: quickly(3)}, deaf),
 	},
 	{
 		name: "ScheduleToClose leaves no time for another attempt after a time-out",
 		play: retried(workflow.ActivityOptions{
-			StartToCloseTimeout: 150 * ms, ScheduleToCloseTimeout: 3 * time.Second, RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Minute},
+			StartToCloseTimeout: 150 * ms, ScheduleToCloseTimeout: 30 * time.Second, RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Minute},
 		}, hang),
 	},
 	{
 		name: "ScheduleToClose ends the second attempt",
-		play: retried(workflow.ActivityOptions{ScheduleToCloseTimeout: 2 * time.Second, RetryPolicy: quickly(0)},
+		play: retried(workflow.ActivityOptions{ScheduleToCloseTimeout: 5 * time.Second, RetryPolicy: quickly(0)},
 			func(ctx context.Context, p *play, n int32) (string, error) {
 				if n == 1 {
 					return "", errors.New("no luck")
@@ -198,10 +198,10 @@ var timeoutScenarios = []scenario{
 	{
 		name: "workflow times out with an open call",
 		play: func(p *play) {
-			p.startOptions.WorkflowRunTimeout = 3 * time.Second
+			p.startOptions.WorkflowRunTimeout = 10 * time.Second
 			p.activity("Act", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 			p.workflow(func(ctx workflow.Context, _ *notes) error {
-				return workflow.ExecuteActivity(withOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 5 * time.Second}), "Act").Get(ctx, nil)
+				return workflow.ExecuteActivity(withOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 12 * time.Second}), "Act").Get(ctx, nil)
 			})
 		},
 	},

@@ -2,6 +2,7 @@ package sent
 
 import (
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -14,7 +15,8 @@ func TestCountsWhatIsSentAndNotWhatScriptsDo(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	server := redistest.Start(t)
 	require.NoError(t, server.Client().ConfigSet(t.Context(), "requirepass", "secret").Err())
-	rdb := redis.NewClient(&redis.Options{Addr: server.Addr, Password: "secret"})
+	// Nothing is sent twice, however slowly Redis answers.
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr, Password: "secret", MaxRetries: -1, ReadTimeout: time.Minute})
 	defer func() { _ = rdb.Close() }()
 	c, err := Start(t.Context(), rdb)
 	require.NoError(t, err)
