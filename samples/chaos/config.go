@@ -20,6 +20,7 @@ type config struct {
 	workflows int           // 0: by the duration
 	workers   int
 	short     bool
+	patience  patience
 	jsonFile  string
 	list      bool
 	program   string // of the workers
@@ -79,7 +80,9 @@ func parseConfig(args []string, output io.Writer) (config, error) {
 		}
 	}
 	names := splitNames(faults)
+	c.patience = usualPatience
 	if c.short {
+		c.patience = shortPatience
 		if len(names) == 0 {
 			names = shortKinds
 		}

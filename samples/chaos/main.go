@@ -32,8 +32,8 @@
 //     are counted apart.)
 //   - How long it took until what a fault hit went on, and that it was within the bound: two leases and the call's retry
 //     interval after the death of a worker, no waiting and no attempt lost at an orderly stop, the run's next ask where
-//     Redis lost data. The bounds have some seconds of slack for a busy machine. Where the next fault came sooner, or in
-//     a storm, recovery is printed and not judged.
+//     Redis lost data. The bounds have some seconds of slack for a busy machine, with -short some more. Where the next
+//     fault came sooner, or in a storm, recovery is printed and not judged.
 //   - No key stays in Redis without a time-to-live or an owner.
 //
 // The exit code is 0 if all of it held, 1 with a list of violations if not; the folder with logs and journals is kept

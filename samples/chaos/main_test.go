@@ -107,7 +107,7 @@ func historyOf(t *testing.T, j *job, strikes []*strike, starts ...string) *histo
 			events = append(events, e)
 		}
 	}
-	return newHistory([]*job{j}, strikes, events)
+	return newHistory([]*job{j}, strikes, events, usualPatience)
 }
 
 var zero = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

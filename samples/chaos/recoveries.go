@@ -6,16 +6,26 @@ import (
 )
 
 const (
-	// slack is for two busy cores that everything shares.
-	slack = 4 * time.Second
-	// atOnce is what "no wait" means on them.
-	atOnce = 2 * time.Second
 	// firstAsk is when a run first asks for calls that it misses; from then on the interval doubles. askAgain is the time
 	// between the two asks that must miss a call before it is added again.
 	firstAsk = 15 * time.Second
 	askAgain = 2 * time.Second
 	// temporalResumes is what Temporal takes to notice lost workflow tasks, which may be lost twice, and to be connected to.
 	temporalResumes = 30 * time.Second
+)
+
+// patience is what the bounds of recoveries allow the machine.
+type patience struct {
+	slack  time.Duration // for what has a bound of its own
+	atOnce time.Duration // what "no wait" means
+}
+
+var (
+	// usualPatience is for two busy cores that everything shares.
+	usualPatience = patience{slack: 4 * time.Second, atOnce: 2 * time.Second}
+	// shortPatience is that of -short, which runs where other tests do. With it a lost worker is still noticed before its
+	// steps time out (startToClose).
+	shortPatience = patience{slack: 9 * time.Second, atOnce: 9 * time.Second}
 )
 
 // recovered is how long it took until what a fault hit went on.
@@ -34,6 +44,8 @@ type recovered struct {
 
 // history is what a run of the harness has left, to be looked through.
 type history struct {
+	patience
+
 	jobs       []*job
 	strikes    []*strike
 	executions map[string][]*execution
@@ -41,8 +53,8 @@ type history struct {
 	starts, ends map[string][]time.Time
 }
 
-func newHistory(jobs []*job, strikes []*strike, events []event) *history {
-	h := &history{jobs: jobs, strikes: strikes, executions: executionsOf(events), starts: map[string][]time.Time{}, ends: map[string][]time.Time{}}
+func newHistory(jobs []*job, strikes []*strike, events []event, p patience) *history {
+	h := &history{patience: p, jobs: jobs, strikes: strikes, executions: executionsOf(events), starts: map[string][]time.Time{}, ends: map[string][]time.Time{}}
 	for _, list := range h.executions {
 		for _, x := range list {
 			id := workflowOf(x.key)
@@ -128,7 +140,7 @@ func (m *measure) note(which string, from time.Time, took, bound time.Duration) 
 // claims: what the worker had of the queue's is started by another.
 func (m *measure) claims() {
 	m.result.Of = "steps"
-	const bound = 2*lease + retryInterval + slack
+	bound := 2*lease + retryInterval + m.slack
 	for key, list := range m.executions {
 		for i, x := range list {
 			at, hit := m.strike.stopped[x.pid]
@@ -161,7 +173,7 @@ func (m *measure) handover() {
 				continue
 			}
 			next := list[i+1]
-			m.note("step "+key, x.end, next.at.Sub(x.end), atOnce)
+			m.note("step "+key, x.end, next.at.Sub(x.end), m.atOnce)
 			if next.attempt != x.attempt && !m.strike.storm {
 				m.violatef("step %s was given back in fault %d, %s, and lost an attempt: %s, then %s", key, m.strike.number, m.strike.fault, x, next)
 			}
@@ -197,12 +209,12 @@ func (m *measure) workflows(from time.Time, endsCount bool) {
 
 func (m *measure) bound(j *job, from time.Time) time.Duration {
 	// The interval of the asks doubles, so the next one is never further away than the run is old.
-	bound := max(firstAsk, from.Sub(j.begun)+firstAsk) + askAgain + slack
+	bound := max(firstAsk, from.Sub(j.begun)+firstAsk) + askAgain + m.slack
 	if m.strike.kind.on == onTemporal {
-		bound = temporalResumes + slack
+		bound = temporalResumes + m.slack
 	}
 	if j.shape.tokens {
-		bound = max(bound, startToClose+retryInterval+slack)
+		bound = max(bound, startToClose+retryInterval+m.slack)
 	}
 	return bound
 }

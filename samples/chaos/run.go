@@ -109,7 +109,7 @@ func (s *stage) play(ctx context.Context, plan schedule, jobs []*job, every time
 	if err != nil {
 		return nil, err
 	}
-	settle(a, newHistory(jobs, strikes, events), begin, s.violatef)
+	settle(a, newHistory(jobs, strikes, events, s.patience), begin, s.violatef)
 	return a, nil
 }
 

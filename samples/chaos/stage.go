@@ -21,6 +21,7 @@ import (
 type stage struct {
 	dir      string
 	program  string // of the workers
+	patience patience
 	temporal *temporalServer
 	redis    *redisServer
 	spare    int // how many replicas have been made
@@ -58,7 +59,7 @@ func (s *stage) journals() string { return filepath.Join(s.dir, "journals") }
 // setStage starts everything. On an error nothing is left running.
 func setStage(ctx context.Context, c *config, dir string) (_ *stage, err error) {
 	redis.SetLogger(discard{}) // connections break here, and that is not news
-	s := &stage{dir: dir, program: c.program, violations: []string{}}
+	s := &stage{dir: dir, program: c.program, patience: c.patience, violations: []string{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close(context.WithoutCancel(ctx)))

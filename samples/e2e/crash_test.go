@@ -26,9 +26,12 @@ type crash struct {
 	more  []string
 	call  scenario.Call
 	stops bool // the process is told to stop while its step runs
-	// executions of steps, in both workers; perhaps one more
+	// executions of steps, in both workers
 	executions int
-	oneMore    bool
+	// oneMore, if the process has started so many steps: the last of them in the moment in which it dies
+	oneMore int
+	// inTask: the results must come within the workflow task, so it may wait for them
+	inTask bool
 	// lost: the call fails as one whose worker was lost
 	lost bool
 }
@@ -36,6 +39,8 @@ type crash struct {
 const (
 	shortLease = time.Second
 	noWindow   = "-window=-1s"
+	// longWindow is the longest: a quarter of a workflow task's default time-out.
+	longWindow = 2500 * time.Millisecond
 )
 
 var (
@@ -47,8 +52,9 @@ var (
 
 var crashes = []crash{
 	{die: "before:enqueue:1", call: plainCall, executions: 1},
-	{die: "after:enqueue:1", call: plainCall, executions: 1},
-	{die: "before:claim:1", call: plainCall, executions: 1},
+	// A claim under way may bring what was enqueued.
+	{die: "after:enqueue:1", call: plainCall, executions: 1, oneMore: 1},
+	{die: "before:claim:1", call: plainCall, executions: 1, oneMore: 1},
 	{die: "after:claim:1", call: plainCall, executions: 1},
 	{die: "after:claim:1", call: onceOnly, executions: 0, lost: true},
 	{die: "before:step:1", call: plainCall, executions: 2},
@@ -59,18 +65,18 @@ var crashes = []crash{
 	{die: "after:settle.complete:1", call: onceOnly, executions: 1},
 	{die: "before:settle.advance:1", call: chain, more: []string{noWindow}, executions: 3},
 	// The script rings for the second step: it may have begun in the moment in which the process dies.
-	{die: "after:settle.advance:1", call: chain, more: []string{noWindow}, executions: 2, oneMore: true},
+	{die: "after:settle.advance:1", call: chain, more: []string{noWindow}, executions: 2, oneMore: 2},
 	{die: "before:settle.retry:1", call: plainCall, more: fails, executions: 2},
 	{die: "after:settle.retry:1", call: plainCall, more: fails, executions: 2},
-	{die: "before:due:1", call: plainCall, more: fails, executions: 2},
-	{die: "after:due:1", call: plainCall, more: fails, executions: 2},
+	{die: "before:due:1", call: plainCall, more: fails, executions: 2, oneMore: 2},
+	{die: "after:due:1", call: plainCall, more: fails, executions: 2, oneMore: 2},
 	{die: "before:settle.release:1", call: plainCall, more: []string{"-stuck", "-drain=50ms", noWindow}, stops: true, executions: 2},
 	{die: "after:settle.release:1", call: plainCall, more: []string{"-stuck", "-drain=50ms", noWindow}, stops: true, executions: 2},
 	// The window is closed, and the results are handed over within the workflow task.
-	{die: "before:take:1", call: onceOnly, executions: 1},
-	{die: "after:take:1", call: onceOnly, executions: 1},
-	{die: "before:RespondWorkflowTaskCompleted:1", call: onceOnly, executions: 1},
-	{die: "after:RespondWorkflowTaskCompleted:1", call: onceOnly, executions: 1},
+	{die: "before:take:1", call: onceOnly, executions: 1, inTask: true},
+	{die: "after:take:1", call: onceOnly, executions: 1, inTask: true},
+	{die: "before:RespondWorkflowTaskCompleted:1", call: onceOnly, executions: 1, inTask: true},
+	{die: "after:RespondWorkflowTaskCompleted:1", call: onceOnly, executions: 1, inTask: true},
 	// The results are signalled, and the second workflow task settles the call.
 	{die: "before:batches:1", call: onceOnly, more: []string{noWindow}, executions: 1},
 	{die: "after:batches:1", call: onceOnly, more: []string{noWindow}, executions: 1},
@@ -104,13 +110,15 @@ func TestProcessesThatDieAnywhere(t *testing.T) {
 
 func (c *crash) test(t *testing.T) {
 	taskQueue := freshTaskQueue(t)
-	a := startWorkerProcess(t, workerOptions{
-		name: "a", taskQueue: taskQueue, concurrency: 10,
-		more: append([]string{"-die", c.die, "-lease", shortLease.String(), "-sticky", "500ms"}, c.more...),
-	})
+	more := append([]string{"-die", c.die, "-lease", shortLease.String(), "-sticky", "500ms"}, c.more...)
+	taskTimeout := 2 * time.Second
+	if c.inTask {
+		more, taskTimeout = append(more, "-window", longWindow.String()), 4*longWindow
+	}
+	a := startWorkerProcess(t, workerOptions{name: "a", taskQueue: taskQueue, concurrency: 10, more: more})
 	cl := dial(t)
 	run, err := cl.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{
-		ID: taskQueue, TaskQueue: taskQueue, WorkflowTaskTimeout: 2 * time.Second,
+		ID: taskQueue, TaskQueue: taskQueue, WorkflowTaskTimeout: taskTimeout,
 	}, scenario.OneCall, c.call)
 	require.NoError(t, err)
 	if c.stops {
@@ -136,8 +144,8 @@ func (c *crash) test(t *testing.T) {
 		require.Equal(t, c.call.Value<<max(1, c.call.Steps), got)
 	}
 	ran := a.started() + int(executions.Load())
-	if c.oneMore && ran == c.executions+1 {
-		require.Equal(t, 2, a.started(), "the first step ran once")
+	if c.oneMore > 0 && ran == c.executions+1 {
+		require.Equal(t, c.oneMore, a.started(), "what was recorded ran once")
 		ran--
 	}
 	require.Equal(t, c.executions, ran, "executions")

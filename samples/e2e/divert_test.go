@@ -60,6 +60,20 @@ func (b *bed) enqueued() int64 {
 	return stats.Enqueued
 }
 
+// awaitRoom lets a task of nobody go through the queue. When it has ended the worker's executor has room; until it knows
+// that it has, activity tasks run in place.
+func awaitRoom(t *testing.T, q *activity.Queue, taskQueue, name string, args ...any) {
+	t.Helper()
+	h, err := q.Enqueue(t.Context(), activity.BatchOptions{TaskQueue: taskQueue}, activity.Task{
+		Activity: name, Args: args, StartToCloseTimeout: time.Minute, RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 1},
+	})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		tasks, err := q.Status(t.Context(), h)
+		return err == nil && tasks[0].Outcome != ""
+	}, time.Minute, 10*time.Millisecond, "a task ends")
+}
+
 // calling calls one activity by name with the given options.
 func calling(ctx sdkworkflow.Context, name string, o sdkworkflow.ActivityOptions, args ...any) (converter.RawValue, error) {
 	if o.StartToCloseTimeout == 0 {
@@ -111,6 +125,7 @@ func TestDivertedActivitiesFreeTheirSlots(t *testing.T) {
 		plugin: plugin.Options{Concurrency: activities},
 		worker: worker.Options{MaxConcurrentActivityExecutionSize: slots},
 	}, []any{workflow}, s.Sleep)
+	awaitRoom(t, newCaller(b, client.Options{}, s.Sleep).queue, b.taskQueue, "Sleep", time.Duration(0))
 	var runs []client.WorkflowRun
 	for range workflows {
 		runs = append(runs, b.start(workflow, activities/workflows))
@@ -146,6 +161,7 @@ func TestDivertedActivitiesEndAsInPlace(t *testing.T) {
 		require.Equal(t, 1, b.events(run, enumspb.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED))
 		return run, n, err
 	}
+	awaitRoom(t, newCaller(b, client.Options{}, f.Fail).queue, b.taskQueue, "Fail", "never again")
 	before := b.enqueued()
 	run, n, err := call("twice", sdkworkflow.ActivityOptions{RetryPolicy: retries(5)})
 	require.NoError(t, err)
@@ -238,17 +254,19 @@ func TestDivertedActivitiesHeartbeat(t *testing.T) {
 		return n, converter.GetDefaultDataConverter().FromPayload(r.Payload(), &n)
 	}
 	hang := func(ctx sdkworkflow.Context) error {
-		_, err := calling(ctx, "Hang", sdkworkflow.ActivityOptions{HeartbeatTimeout: 2 * time.Second, WaitForCancellation: true})
+		_, err := calling(ctx, "Hang", sdkworkflow.ActivityOptions{HeartbeatTimeout: 30 * time.Second, WaitForCancellation: true})
 		return err
 	}
 	a := &beating{cause: make(chan error, 1), started: make(chan struct{}, 1)}
-	b := newForeignBed(t, bedOptions{}, []any{beat, hang}, a.Beat, a.Hang)
+	b := newForeignBed(t, bedOptions{worker: worker.Options{MaxHeartbeatThrottleInterval: 3 * time.Second}}, []any{beat, hang}, a.Beat, a.Hang)
+	awaitRoom(t, newCaller(b, client.Options{}, a.Beat).queue, b.taskQueue, "Beat", 1)
+	before := b.enqueued()
 
 	var n int
 	run := b.start(beat)
 	require.NoError(t, run.Get(t.Context(), &n))
 	require.Equal(t, 5, n)
-	require.EqualValues(t, 3, b.enqueued(), "details of three attempts, two beats each")
+	require.EqualValues(t, 3, b.enqueued()-before, "details of three attempts, two beats each")
 
 	run = b.start(hang)
 	<-a.started
@@ -262,7 +280,7 @@ func TestDivertedActivitiesHeartbeat(t *testing.T) {
 	<-a.started
 	require.NoError(t, b.c.TerminateWorkflow(t.Context(), run.GetID(), run.GetRunID(), "test"))
 	require.ErrorContains(t, <-a.cause, "already completed", "a token that is stale")
-	require.EqualValues(t, 5, b.enqueued())
+	require.EqualValues(t, 5, b.enqueued()-before)
 }
 
 // What the router lets through stays out of the queue, and so do sessions.
@@ -324,12 +342,14 @@ func TestActivitiesOfARunFromBeforeThePlugin(t *testing.T) {
 	w.RegisterActivity(e.Echo)
 	require.NoError(t, w.Start())
 	t.Cleanup(w.Stop)
+	awaitRoom(t, p.Queue(), taskQueue, "Echo", "nobody's")
+	enqueued := b.enqueued()
 	require.NoError(t, c.SignalWorkflow(t.Context(), run.GetID(), "", "go on", nil))
 	var r string
 	require.NoError(t, run.Get(t.Context(), &r))
 	require.Equal(t, "echo before, echo after", r)
 	require.Equal(t, 2, b.events(run, enumspb.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED))
-	require.EqualValues(t, 1, b.enqueued())
+	require.EqualValues(t, 1, b.enqueued()-enqueued)
 }
 
 func TestActivitiesRunInPlaceWhereTheOptionsSaySo(t *testing.T) {
@@ -370,8 +390,9 @@ func foreignPipelines(t *testing.T, count int, stepTime time.Duration) (b *bed, 
 	b.serve(scenario.Pipelines)
 	o := workerOptions{name: "first", taskQueue: b.taskQueue, concurrency: 2 * count, activitiesOnly: true, drain: time.Millisecond}
 	first = startWorkerProcess(t, o)
+	awaitRoom(t, newCaller(b, client.Options{}, "Double").queue, b.taskQueue, "Double", 0, time.Duration(0))
 	run = b.start(scenario.Pipelines, scenario.Input{Count: count, StepTime: stepTime})
-	require.Eventually(t, func() bool { return first.started() == count }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return first.started() == 1+count }, time.Minute, 10*time.Millisecond)
 	o.name = "second"
 	return b, run, first, startWorkerProcess(t, o)
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -48,6 +49,10 @@ func newPlugin(t *testing.T, o plugin.Options) *plugin.Plugin {
 func TestMixedFleetRoutesNothing(t *testing.T) {
 	b := &bed{t: t, c: dial(t), taskQueue: freshTaskQueue(t)}
 	b.join("without the plugin")
+	require.Eventually(t, func() bool {
+		d, err := b.c.DescribeTaskQueue(t.Context(), b.taskQueue, enumspb.TASK_QUEUE_TYPE_WORKFLOW)
+		return err == nil && len(d.GetPollers()) > 0
+	}, time.Minute, 10*time.Millisecond, "its first poll")
 	b.join("with the plugin", newPlugin(t, plugin.Options{Marks: []activity.Mark{{Activity: "Echo"}}}))
 	for range 20 {
 		run := b.start(echoOnce, "a")

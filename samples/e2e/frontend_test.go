@@ -204,22 +204,22 @@ func TestRetryHintsOfTheFrontendHold(t *testing.T) {
 	w := newWard(t, bedOptions{plugin: plugin.Options{Slots: 1}}, manyEchoes)
 	w.set(status.FromProto(p).Err())
 	first := w.start(manyEchoes, 1)
-	require.Eventually(t, func() bool { return len(w.signals()) == 1 }, time.Minute, 5*time.Millisecond)
-	refused := time.Now()
+	require.Eventually(t, func() bool { return len(w.log.with("deliveries fail")) > 0 }, time.Minute, 5*time.Millisecond, "the hint is known")
 	second := w.start(manyEchoes, 1)
 	require.Eventually(t, func() bool { return w.starts.Load() == 2 }, time.Minute, 5*time.Millisecond)
 	w.set(nil)
 	require.NoError(t, first.Get(t.Context(), nil))
 	require.NoError(t, second.Get(t.Context(), nil))
-	for _, at := range w.signals()[1:] {
-		require.Greater(t, at.Sub(refused), hint-100*time.Millisecond)
+	tries := w.signals()
+	for _, at := range tries[1:] {
+		require.GreaterOrEqual(t, at.Sub(tries[0]), hint)
 	}
 }
 
 // While Temporal takes nothing for long, outcomes wait in Redis, up to the pool's bound. Then nothing more is claimed, and
 // the tasks wait, until there is room again.
 func TestALongOutageFillsTheOutboxAndNoMore(t *testing.T) {
-	const limit, concurrency, calls = 20, 5, 100
+	const limit, concurrency, calls, refused = 20, 5, 500, 6
 	w := newWard(t, bedOptions{plugin: plugin.Options{Slots: 1, Concurrency: concurrency}}, manyEchoes)
 	rdb := newRedis(t)
 	q, err := batchqueue.New(rdb, batchqueue.Options{Namespace: stack.Namespace()})
@@ -238,18 +238,16 @@ func TestALongOutageFillsTheOutboxAndNoMore(t *testing.T) {
 		return s.Outbox
 	}
 	require.Eventually(t, func() bool { return outbox() >= limit }, time.Minute, 10*time.Millisecond)
-	tries := len(w.signals())
-	require.Eventually(t, func() bool { return len(w.signals()) >= tries+2 }, time.Minute, 10*time.Millisecond)
-	full := w.starts.Load()
-	require.LessOrEqual(t, full, int64(limit+2*concurrency), "claiming pauses")
-	require.Eventually(t, func() bool { return len(w.signals()) >= tries+4 }, time.Minute, 10*time.Millisecond)
-	require.Equal(t, full, w.starts.Load(), "and goes on pausing")
+	// These take three seconds at least, in which everything would run. Some run beyond the limit, while what has ended is
+	// on its way to Redis, and others once the run has asked for what waits.
+	require.Eventually(t, func() bool { return len(w.signals()) >= refused }, time.Minute, 10*time.Millisecond)
+	require.Less(t, w.starts.Load(), int64(calls/2), "claiming pauses")
 	w.set(nil)
 	var good int
 	require.NoError(t, run.Get(t.Context(), &good))
 	require.Equal(t, calls, good)
 	require.EqualValues(t, calls, w.starts.Load())
-	require.Zero(t, outbox())
+	require.Eventually(t, func() bool { return outbox() == 0 }, time.Minute, 10*time.Millisecond)
 	w.requireRouted(run)
 }
 

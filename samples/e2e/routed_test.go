@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -27,6 +28,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/slipstream-go/slipstream/activity"
+	"github.com/slipstream-go/slipstream/batchqueue"
 	"github.com/slipstream-go/slipstream/plugin"
 	"github.com/slipstream-go/slipstream/samples/e2e/tenant"
 )
@@ -49,7 +51,8 @@ type bedOptions struct {
 	logger      log.Logger
 }
 
-// newBed starts a worker with the activities, all of them marked.
+// newBed starts a worker with the activities, all of them marked, and waits until their calls are routed: where Redis is
+// slow a worker announces them later than it starts.
 func newBed(t *testing.T, o bedOptions, workflows []any, activities ...any) *bed {
 	t.Helper()
 	if o.plugin.RedisURL == "" {
@@ -83,7 +86,25 @@ func newBed(t *testing.T, o bedOptions, workflows []any, activities ...any) *bed
 	}
 	require.NoError(t, w.Start())
 	t.Cleanup(w.Stop)
+	if len(o.plugin.Marks) > 0 && !o.plugin.Disabled {
+		awaitAnnounced(t, o.plugin.RedisURL, b.taskQueue)
+	}
 	return b
+}
+
+// awaitAnnounced waits until a worker of the task queue has announced what it handles.
+func awaitAnnounced(t *testing.T, redisURL, taskQueue string) {
+	t.Helper()
+	options, err := redis.ParseURL(redisURL)
+	require.NoError(t, err)
+	rdb := redis.NewClient(options)
+	defer rdb.Close()
+	q, err := batchqueue.New(rdb, batchqueue.Options{Namespace: stack.Namespace()})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		types, err := q.Announced(t.Context(), activity.PoolName(taskQueue, "", ""))
+		return err == nil && len(types) > 0
+	}, time.Minute, 10*time.Millisecond, "no worker announces anything")
 }
 
 func (b *bed) start(workflow any, args ...any) client.WorkflowRun {
@@ -448,8 +469,8 @@ func TestErrorsRetriesAndTimeouts(t *testing.T) {
 		require.ErrorAs(t, err, &timeout, how)
 		require.Equal(t, enumspb.TIMEOUT_TYPE_START_TO_CLOSE, timeout.TimeoutType())
 	}
-	_, err = call("always", sdkworkflow.ActivityOptions{ScheduleToCloseTimeout: 500 * time.Millisecond,
-		RetryPolicy: &temporal.RetryPolicy{InitialInterval: 50 * time.Millisecond, BackoffCoefficient: 1}})
+	_, err = call("always", sdkworkflow.ActivityOptions{ScheduleToCloseTimeout: 5 * time.Second, // enough for one attempt
+		RetryPolicy: &temporal.RetryPolicy{InitialInterval: 3 * time.Second, BackoffCoefficient: 1}})
 	require.ErrorContains(t, err, "always")
 }
 

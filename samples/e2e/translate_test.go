@@ -62,6 +62,7 @@ func TestTranslateInProcessesOfItsOwn(t *testing.T) {
 	require.NoError(t, worker.Start())
 	t.Cleanup(func() { _ = worker.Process.Kill(); _ = worker.Wait() })
 
+	awaitAnnounced(t, stack.RedisURL(), taskQueue+"-slipstream")
 	r := translate(t, "-role", "starter", "-n", "100", "-task-queue", taskQueue)
 	require.Equal(t, 300, r.Runs[0].Steps)
 	require.Zero(t, r.Runs[0].History.ActivitiesScheduled)
