@@ -428,7 +428,10 @@ func (e *enqueues) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 		}
 		err := next(ctx, cmds)
 		if ours && e.answered != nil && cmds[0].Err() == nil {
-			<-e.answered
+			select {
+			case <-e.answered:
+			case <-ctx.Done():
+			}
 		}
 		if ours && !redis.HasErrorPrefix(cmds[0].Err(), "NOSCRIPT") && e.lost.Add(-1) >= 0 {
 			err = errors.New("the reply is lost")

@@ -139,7 +139,9 @@ func TestHostContextBesideASessionWorker(t *testing.T) {
 	defer w.Stop()
 	s.frontend.eventually(t, "the session's pollers and the main one poll", func() bool { return len(s.frontend.polls) == 3 })
 	s.enqueue(t, "noContext", nil, "x")
-	s.frontend.signal(t)
+	outcomes, err := wire.DecodeSignal(s.frontend.signal(t).GetInput())
+	require.NoError(t, err)
+	require.Equal(t, "<x>", text(t, outcomes[0]))
 }
 
 func TestHostContextWithOneSlot(t *testing.T) {

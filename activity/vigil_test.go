@@ -90,7 +90,8 @@ func TestAWaitingTaskIsHeartbeatedUntilItIsClaimed(t *testing.T) {
 }
 
 // It may be claimed before Redis's answer to the enqueue is here. A vigil that began then
-// would end the attempt's heartbeats with those of the one before.
+// would send the details of the attempt before, if this one was handed over before its first
+// look.
 func TestATaskThatIsClaimedAtOnceHasNoVigil(t *testing.T) {
 	s := newDivertingSite(t, client.Options{})
 	redis := s.intercept()
@@ -101,7 +102,11 @@ func TestATaskThatIsClaimedAtOnceHasNoVigil(t *testing.T) {
 	w := s.start(t, worker.Options{}, func(context.Context, string) error { close(started); <-release; return nil })
 	redis.answered = started
 	s.frontend.tasks <- beatingTask(t, time.Hour)
-	<-started
+	select {
+	case <-started:
+	case <-time.After(20 * time.Second):
+		require.FailNow(t, "the task was not claimed")
+	}
 	require.Eventually(t, func() bool { return count.begun.Load() == 2 && count.open.Load() == 1 }, 10*time.Second, time.Millisecond,
 		"the task's way into the queue is over, its attempt is not")
 	w.vigils.mu.Lock()

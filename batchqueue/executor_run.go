@@ -147,7 +147,7 @@ func declineOf(d *Delivery, details []byte, worker string) settlement {
 // settled takes Redis's word on a settlement.
 func (e *Executor) settled(s settleEntry, reply settleReply, unsure bool) {
 	d := s.d
-	defer e.table.remove(s.c) // what is no longer held has been counted
+	defer e.table.remove(s.c) // what was settled is counted before it is let go of
 	if reply == replyLost && unsure {
 		// Most likely the echo of our own first try, whose answer was lost.
 		reply = replySettled

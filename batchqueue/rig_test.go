@@ -27,7 +27,7 @@ type rig struct {
 	mu    sync.Mutex
 	mail  map[string]map[uint64]Outcome // protected by mu: by run and number
 	taken map[string]bool               // protected by mu: batches
-	twice []string                      // protected by mu: outcomes that came twice
+	twice []string                      // protected by mu: outcomes that came in two batches
 }
 
 // A lease that tests wait for is short. One that must not be waited for is long, so that
@@ -83,7 +83,7 @@ func (r *rig) queueWith(rdb redis.UniversalClient, o Options) *Queue {
 func (r *rig) deliver(_ context.Context, b *Batch) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if b.ID != "" && r.taken[b.ID] {
+	if b.ID != "" && r.taken[b.ID] { // what a test was answered with and delivers itself has none
 		return nil
 	}
 	if r.taken == nil {

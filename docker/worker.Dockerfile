@@ -24,5 +24,5 @@ FROM gcr.io/distroless/static-debian12:nonroot@sha256:d093aa3e30dbadd3efe1310db0
 COPY --from=build /out/worker /worker
 USER 65532:65532
 # As a list: the worker gets SIGTERM itself, stops in order and hands its tasks over. Give it the time for that
-# (Options.DrainTimeout, 3 s, a lease and WorkerStopTimeout, 23 s by default: give it 30 s); Docker kills after 10 s.
+# (Options.DrainTimeout, 6 s, a lease and WorkerStopTimeout, 26 s by default: give it 30 s); Docker kills after 10 s.
 ENTRYPOINT ["/worker"]

@@ -22,13 +22,13 @@ const attempts = 100
 func Find(ctx context.Context) (int, error) {
 	var errs []error
 	for range attempts {
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
 		port := first + rand.N(last-first+1)
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err == nil {
 			return port, l.Close()
-		}
-		if ctx.Err() != nil {
-			return 0, ctx.Err()
 		}
 		errs = append(errs, err)
 	}

@@ -23,7 +23,7 @@ type Cluster struct {
 }
 
 // StartCluster starts a cluster of n masters, and waits until all of them say that it is whole.
-// A node takes another one for dead after one second. args are added to the command lines.
+// Until it is restarted, a node takes another one for dead after one second. args are added to the command lines.
 func StartCluster(t testing.TB, n int, args ...string) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}

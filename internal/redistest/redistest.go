@@ -133,7 +133,7 @@ func freePort(t testing.TB) int {
 	t.Helper()
 	port, err := freeport.Find(t.Context())
 	if err != nil {
-		t.Fatalf("start redis-server: %v", err)
+		t.Fatal(err)
 	}
 	return port
 }

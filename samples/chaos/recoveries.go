@@ -23,9 +23,9 @@ type patience struct {
 var (
 	// usualPatience is for two busy cores that everything shares.
 	usualPatience = patience{slack: 4 * time.Second, atOnce: 2 * time.Second}
-	// shortPatience is that of -short, which runs where other tests do. With it a lost worker is still noticed before its
-	// steps time out (startToClose).
-	shortPatience = patience{slack: 9 * time.Second, atOnce: 9 * time.Second}
+	// shortPatience is that of -short, which runs where other tests do. With it the steps of a lost worker are still
+	// started again before they time out (startToClose), and those of one that stopped before its leases end.
+	shortPatience = patience{slack: 7 * time.Second, atOnce: 4 * time.Second}
 )
 
 // recovered is how long it took until what a fault hit went on.

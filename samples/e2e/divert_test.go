@@ -423,8 +423,8 @@ func TestAStoppingWorkerHandsItsDivertedActivitiesOver(t *testing.T) {
 	second.stop(t)
 }
 
-// A worker that is killed costs an attempt, and Temporal knows within seconds instead of
-// after the StartToClose time-out of ten minutes.
+// A worker that is killed costs an attempt, and Temporal knows long before the StartToClose
+// time-out of ten minutes.
 func TestAKilledWorkersDivertedActivitiesAreTriedAgain(t *testing.T) {
 	const (
 		count    = 5

@@ -237,17 +237,17 @@ func TestALongOutageFillsTheOutboxAndNoMore(t *testing.T) {
 		require.NoError(t, err)
 		return s.Outbox
 	}
-	require.Eventually(t, func() bool { return outbox() >= limit }, time.Minute, 10*time.Millisecond)
+	redistest.Eventually(t, time.Minute, "the outbox is full", func() bool { return outbox() >= limit })
 	// These take three seconds at least, in which everything would run. Some run beyond the limit, while what has ended is
 	// on its way to Redis, and others once the run has asked for what waits.
-	require.Eventually(t, func() bool { return len(w.signals()) >= refused }, time.Minute, 10*time.Millisecond)
-	require.Less(t, w.starts.Load(), int64(calls/2), "claiming pauses")
+	redistest.Eventually(t, time.Minute, "refusals", func() bool { return len(w.signals()) >= refused })
+	require.Less(t, w.starts.Load(), int64(calls/2), "claiming pauses long before all have run")
 	w.set(nil)
 	var good int
 	require.NoError(t, run.Get(t.Context(), &good))
 	require.Equal(t, calls, good)
 	require.EqualValues(t, calls, w.starts.Load())
-	require.Eventually(t, func() bool { return outbox() == 0 }, time.Minute, 10*time.Millisecond)
+	redistest.Eventually(t, time.Minute, "all is acknowledged", func() bool { return outbox() == 0 })
 	w.requireRouted(run)
 }
 
