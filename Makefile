@@ -50,26 +50,30 @@ devserver: setup ## Compile the embedded Temporal server and what runs on it, so
 	cd samples && go build -o $(BIN)/ ./devserver ./translate
 
 # CI=true turns "no real Redis: skipped" into a failure. `setup` has just found one, so a skip would be a lie.
+# TEMPORAL_DEBUG switches the SDK's deadlock detection off. A machine that stands still for a second is no deadlock; and
+# what the SDK does after one, while the coroutine goes on, is a data race to -race.
+TEST_ENV := CI=true TEMPORAL_DEBUG=true SLIPSTREAM_DEVSERVER=$(BIN)/devserver
+
 .PHONY: test
 test: test-library test-uncached test-samples test-cmd ## Run every test of every module with the race detector
 
 .PHONY: test-library
 test-library: setup devserver ## Run the library's tests alone
-	CI=true SLIPSTREAM_DEVSERVER=$(BIN)/devserver go test -race -count=1 -timeout=10m $(TEST_FLAGS) ./...
+	$(TEST_ENV) go test -race -count=1 -timeout=10m $(TEST_FLAGS) ./...
 
 # The cache is one per process, so that a run without it is a run of its own: every workflow task is a replay then.
 .PHONY: test-uncached
 test-uncached: setup devserver ## Run the random programs of workflow/ once more, without the sticky workflow cache
-	CI=true SLIPSTREAM_DEVSERVER=$(BIN)/devserver SLIPSTREAM_CACHE=0 SLIPSTREAM_PROGRAMS=$(UNCACHED_PROGRAMS) \
+	$(TEST_ENV) SLIPSTREAM_CACHE=0 SLIPSTREAM_PROGRAMS=$(UNCACHED_PROGRAMS) \
 		go test -race -count=1 -timeout=10m -run='^TestModel$$' ./workflow
 
 .PHONY: test-samples
 test-samples: setup devserver ## Run the samples' tests alone, end-to-end tests among them
-	cd samples && CI=true SLIPSTREAM_DEVSERVER=$(BIN)/devserver go test -race -count=1 -timeout=20m $(TEST_FLAGS) ./...
+	cd samples && $(TEST_ENV) go test -race -count=1 -timeout=20m $(TEST_FLAGS) ./...
 
 .PHONY: test-cmd
 test-cmd: setup devserver ## Run the command's tests alone
-	cd cmd/slipstream && CI=true SLIPSTREAM_DEVSERVER=$(BIN)/devserver go test -race -count=1 -timeout=10m $(TEST_FLAGS) ./...
+	cd cmd/slipstream && $(TEST_ENV) go test -race -count=1 -timeout=10m $(TEST_FLAGS) ./...
 
 .PHONY: lint
 lint: fmt-check vet workflowcheck $(GOLANGCI_LINT) ## Check formatting, go vet and golangci-lint in every module

@@ -84,7 +84,7 @@ func newPlay(t *testing.T, m mode) *play {
 	p.workerOptions = worker.Options{
 		WorkerStopTimeout: 5 * time.Second,
 		// Heartbeats are how plain activities hear of their cancellation. One must be answered within the interval.
-		MaxHeartbeatThrottleInterval: 2 * time.Second, DefaultHeartbeatThrottleInterval: 2 * time.Second,
+		MaxHeartbeatThrottleInterval: 4 * time.Second, DefaultHeartbeatThrottleInterval: 4 * time.Second,
 	}
 	p.pluginOptions = plugin.Options{RedisURL: stack.RedisURL(), DrainTimeout: time.Second}
 	if m == withoutRedis {
