@@ -16,6 +16,9 @@ import (
 	"github.com/slipstream-go/slipstream/samples/internal/history"
 )
 
+// lateStarts is how often a start whose answer came too late is asked for again. The SDK gives each ten seconds.
+const lateStarts = 5
+
 // workflowCall is a workflow to run and the number of right results that it must report.
 type workflowCall struct {
 	workflow any
@@ -92,9 +95,11 @@ func (l *lab) runWorkflow(ctx context.Context, id, taskQueue string, call workfl
 		}, call.workflow, call.args...)
 	}
 	h, err := start()
-	// A start whose answer came too late is found by its ID.
-	for late := new(serviceerror.DeadlineExceeded); errors.As(err, &late) && ctx.Err() == nil; {
-		h, err = start()
+	for range lateStarts {
+		if _, late := errors.AsType[*serviceerror.DeadlineExceeded](err); !late {
+			break
+		}
+		h, err = start() // what came too late is found by its ID
 	}
 	if err != nil {
 		return history.Run{}, fmt.Errorf("workflow %s did not start: %w", id, err)

@@ -9,7 +9,6 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/slipstream-go/slipstream/activity"
-	"github.com/slipstream-go/slipstream/batchqueue"
 	"github.com/slipstream-go/slipstream/samples/e2e/scenario"
 )
 
@@ -73,8 +72,7 @@ func (f *fleet) requireBy(worker string, run client.WorkflowRun) {
 // an unpinned run are run by the build that is current then; those of a pinned run wait.
 func TestTheCurrentBuildInheritsUnpinnedTasks(t *testing.T) {
 	f := newFleet(t)
-	q, err := batchqueue.New(newRedis(t), batchqueue.Options{Namespace: stack.Namespace()})
-	require.NoError(t, err)
+	q := newQueue(t, newRedis(t))
 	tasks := func(pool string) (n int64) {
 		stats, err := q.Stats(t.Context(), pool)
 		require.NoError(t, err)

@@ -20,7 +20,6 @@ import (
 	sdkworkflow "go.temporal.io/sdk/workflow"
 
 	"github.com/slipstream-go/slipstream/activity"
-	"github.com/slipstream-go/slipstream/batchqueue"
 	"github.com/slipstream-go/slipstream/plugin"
 	"github.com/slipstream-go/slipstream/samples/e2e/scenario"
 )
@@ -53,9 +52,7 @@ func (b *bed) enqueued() int64 {
 	require.NoError(b.t, err)
 	rdb := redis.NewClient(o)
 	defer rdb.Close()
-	q, err := batchqueue.New(rdb, batchqueue.Options{Namespace: stack.Namespace()})
-	require.NoError(b.t, err)
-	stats, err := q.Stats(b.t.Context(), activity.PoolName(b.taskQueue, "", ""))
+	stats, err := newQueue(b.t, rdb).Stats(b.t.Context(), activity.PoolName(b.taskQueue, "", ""))
 	require.NoError(b.t, err)
 	return stats.Enqueued
 }

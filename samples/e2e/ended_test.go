@@ -38,8 +38,7 @@ func TestAttemptsEndWithATerminatedRun(t *testing.T) {
 	require.NoError(t, b.c.TerminateWorkflow(t.Context(), run.GetID(), run.GetRunID(), "a test"))
 
 	rdb := newRedis(t)
-	q, err := batchqueue.New(rdb, batchqueue.Options{Namespace: stack.Namespace()})
-	require.NoError(t, err)
+	q := newQueue(t, rdb)
 	pool := activity.PoolName(b.taskQueue, "", "")
 	require.Eventually(t, func() bool {
 		tasks, err := q.Tasks(t.Context(), pool, run.GetRunID())
@@ -65,6 +64,14 @@ func TestAttemptsEndWithATerminatedRun(t *testing.T) {
 		return len(runs) == 0 && stats.Depth()+stats.InFlight()+stats.Delayed == 0
 	}, 30*time.Second, 10*time.Millisecond)
 	require.Equal(t, attempts, h.attempts.Load())
+}
+
+// newQueue is the queue of the stack's workers.
+func newQueue(t *testing.T, rdb *redis.Client) *batchqueue.Queue {
+	t.Helper()
+	q, err := batchqueue.New(rdb, batchqueue.Options{Namespace: stack.Namespace()})
+	require.NoError(t, err)
+	return q
 }
 
 // newRedis connects to the stack's Redis.

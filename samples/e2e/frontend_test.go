@@ -221,11 +221,9 @@ func TestRetryHintsOfTheFrontendHold(t *testing.T) {
 func TestALongOutageFillsTheOutboxAndNoMore(t *testing.T) {
 	const limit, concurrency, calls, refused = 20, 5, 500, 6
 	w := newWard(t, bedOptions{plugin: plugin.Options{Slots: 1, Concurrency: concurrency}}, manyEchoes)
-	rdb := newRedis(t)
-	q, err := batchqueue.New(rdb, batchqueue.Options{Namespace: stack.Namespace()})
-	require.NoError(t, err)
+	q := newQueue(t, newRedis(t))
 	pool := activity.PoolName(w.taskQueue, "", "")
-	_, err = q.ChangeConfig(t.Context(), pool, func(c *batchqueue.PoolConfig) error {
+	_, err := q.ChangeConfig(t.Context(), pool, func(c *batchqueue.PoolConfig) error {
 		c.Slots, c.OutboxLimit = 1, limit
 		return nil
 	})

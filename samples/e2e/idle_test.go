@@ -11,7 +11,6 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/slipstream-go/slipstream/activity"
-	"github.com/slipstream-go/slipstream/batchqueue"
 	"github.com/slipstream-go/slipstream/internal/redistest"
 	"github.com/slipstream-go/slipstream/samples/e2e/scenario"
 	"github.com/slipstream-go/slipstream/samples/internal/sent"
@@ -39,8 +38,7 @@ func TestAnIdleFleetKeepsToItsBudgetOfCommands(t *testing.T) {
 	require.NoError(t, run.Get(t.Context(), nil))
 
 	rdb := server.Client()
-	q, err := batchqueue.New(rdb, batchqueue.Options{Namespace: stack.Namespace()})
-	require.NoError(t, err)
+	q := newQueue(t, rdb)
 	require.Eventually(t, func() bool {
 		s, err := q.Stats(t.Context(), activity.PoolName(taskQueue, "", ""))
 		return err == nil && s.Depth()+s.InFlight()+s.Outbox == 0

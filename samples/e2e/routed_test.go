@@ -28,7 +28,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/slipstream-go/slipstream/activity"
-	"github.com/slipstream-go/slipstream/batchqueue"
 	"github.com/slipstream-go/slipstream/plugin"
 	"github.com/slipstream-go/slipstream/samples/e2e/tenant"
 )
@@ -99,8 +98,7 @@ func awaitAnnounced(t *testing.T, redisURL, taskQueue string) {
 	require.NoError(t, err)
 	rdb := redis.NewClient(options)
 	defer rdb.Close()
-	q, err := batchqueue.New(rdb, batchqueue.Options{Namespace: stack.Namespace()})
-	require.NoError(t, err)
+	q := newQueue(t, rdb)
 	require.Eventually(t, func() bool {
 		types, err := q.Announced(t.Context(), activity.PoolName(taskQueue, "", ""))
 		return err == nil && len(types) > 0
